@@ -1,0 +1,40 @@
+//! Reading and writing whole files: every failure names its path, and every write is whole or not at all.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Reads a file's bytes.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| cannot("read", path, &e))
+}
+
+/// Reads a file as UTF-8, bytes that are not UTF-8 replaced.
+pub fn read_text(path: &Path) -> Result<String> {
+    Ok(String::from_utf8_lossy(&read(path)?).into_owned())
+}
+
+/// Writes a file through a temporary sibling that is renamed at the end, so that a killed process or a
+/// full disk leaves the old file or none, never half of the new one.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".yoloslim-").tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|e| cannot("write", path, &e))
+}
+
+fn cannot(what: &str, path: &Path, e: &std::io::Error) -> Error {
+    let error = Error::at(path.display(), format!("cannot {what}: {e}"));
+    match e.kind() {
+        std::io::ErrorKind::NotFound => error.fix("check the path"),
+        std::io::ErrorKind::PermissionDenied => error.fix("check the permissions of the file and its folder"),
+        std::io::ErrorKind::StorageFull => error.fix("free some disk space and run the same command again"),
+        _ => error,
+    }
+}

@@ -1,0 +1,13 @@
+//! Darknet detectors as plain data: files, graphs, costs, pruning, boxes, labels and mAP.
+//!
+//! Nothing here knows of a tensor framework or holds `unsafe` code: a [`Error`] says what
+//! is wrong with an input, everything else is data and functions from data to data.
+#![forbid(unsafe_code)]
+
+pub mod boxes;
+pub mod error;
+pub mod eval;
+pub mod files;
+pub mod labels;
+
+pub use error::{Error, Result};

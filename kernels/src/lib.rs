@@ -1,0 +1,1 @@
+//! CPU kernels for convolutional detectors, on plain slices.

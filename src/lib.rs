@@ -1,0 +1,1 @@
+//! yoloslim: slims Darknet YOLO detectors.

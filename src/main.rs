@@ -1,0 +1,3 @@
+//! The `yoloslim` command.
+
+fn main() {}
