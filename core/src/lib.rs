@@ -5,9 +5,14 @@
 #![forbid(unsafe_code)]
 
 pub mod boxes;
+pub mod cost;
+pub mod darknet;
 pub mod error;
 pub mod eval;
 pub mod files;
+pub mod graph;
 pub mod labels;
+pub mod network;
 
 pub use error::{Error, Result};
+pub use network::Network;
