@@ -1,8 +1,24 @@
 //! Labelled data sets: which images there are and what is on them.
 
-use std::path::PathBuf;
+mod check;
+mod darknet;
+mod image_files;
+mod names;
+mod split;
+#[cfg(test)]
+mod testing;
+mod text_labels;
+mod voc;
+mod warnings;
+mod yolo;
+
+use std::path::{Path, PathBuf};
+
+pub use check::{check_classes, duplicates};
+pub use split::Split;
 
 use crate::boxes::BBox;
+use crate::{Error, Result};
 
 /// One labelled object.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,4 +57,42 @@ pub struct Dataset {
     pub samples: Vec<Sample>,
     /// What was repaired or left out while reading, for the user: one line a kind, with counts.
     pub warnings: Vec<String>,
+}
+
+/// Reads one split of a labelled data set whose format is found by looking at `path`: a Darknet `.data`
+/// file, a YOLO `.yaml` or a VOC folder.
+///
+/// Boxes without area are left out and boxes that leave their image are clipped, each kind with one counted
+/// warning. EXIF orientation is ignored: labels and sizes are those of the stored pixels.
+///
+/// # Errors
+/// When the format is none of these, a file is missing or unreadable, or a label makes no sense (not a
+/// number, a class that has no name).
+pub fn load(path: &Path, split: &Split) -> Result<Dataset> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let dataset = match extension.as_str() {
+        _ if path.is_dir() => load_folder(path, split),
+        _ if !path.exists() => Err(Error::at(path.display(), "no such data set").fix("check the path")),
+        "data" => darknet::load(path, split),
+        "yaml" | "yml" => yolo::load(path, split),
+        _ => Err(unknown_format(path)),
+    }?;
+    if dataset.samples.is_empty() {
+        return Err(Error::at(path.display(), format!("the split `{split}` has no images"))
+            .fix("list some images in it or choose another split"));
+    }
+    Ok(dataset)
+}
+
+fn load_folder(path: &Path, split: &Split) -> Result<Dataset> {
+    if voc::is_voc(path) {
+        return voc::load(path, split);
+    }
+    Err(unknown_format(path))
+}
+
+fn unknown_format(path: &Path) -> Error {
+    Error::at(path.display(), "this is no data set that can be read").fix(
+        "give a Darknet .data file, a YOLO .yaml or a VOC folder (with Annotations, JPEGImages and ImageSets/Main)",
+    )
 }

@@ -1,0 +1,143 @@
+//! Image files: where they are and how large.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result, files};
+
+/// The extensions of images that can be decoded.
+const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "bmp"];
+
+/// Whether the name ends like that of an image that can be decoded.
+pub(super) fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str());
+    extension.is_some_and(|e| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(e)))
+}
+
+/// The images of a folder and the folders in it, sorted by path.
+pub(super) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut images = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for path in entries(&folder)? {
+            // A link to a folder is not followed, so that a loop of links ends.
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path);
+            } else if is_image(&path) {
+                images.push(path);
+            }
+        }
+    }
+    images.sort();
+    Ok(images)
+}
+
+/// The paths in a folder, sorted.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let fail = |e: std::io::Error| Error::at(folder.display(), format!("cannot list the folder: {e}"));
+    let listed: std::io::Result<Vec<PathBuf>> =
+        std::fs::read_dir(folder).map_err(fail)?.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut paths = listed.map_err(fail)?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The images that a list file names, one a line; relative ones are looked for from each of `bases`.
+pub(super) fn in_list(list: &Path, bases: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let text = files::read_text(list)?;
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty());
+    Ok(lines.map(|line| resolve(line, bases).unwrap_or_else(|| join(bases, line))).collect())
+}
+
+/// The existing file or folder that `entry` means, relative to the first of `bases` that has it. An entry
+/// with backslashes, as lists made on Windows have, is also tried with slashes.
+pub(super) fn resolve(entry: &str, bases: &[PathBuf]) -> Option<PathBuf> {
+    let slashed = entry.replace('\\', "/");
+    let spellings = if slashed == entry { vec![entry] } else { vec![entry, slashed.as_str()] };
+    let candidates = spellings.iter().flat_map(|spelling| bases.iter().map(move |base| join_plain(base, spelling)));
+    candidates.into_iter().find(|path| path.exists())
+}
+
+/// Where `entry` was first looked for, to name it in an error.
+fn join(bases: &[PathBuf], entry: &str) -> PathBuf {
+    bases.first().map_or_else(|| PathBuf::from(entry), |base| join_plain(base, entry))
+}
+
+fn join_plain(base: &Path, entry: &str) -> PathBuf {
+    base.join(entry.strip_prefix("./").unwrap_or(entry))
+}
+
+/// Width and height of every image from its header.
+///
+/// # Errors
+/// Names the first missing image and how many there are, or the first whose header cannot be read. `source` is
+/// what lists the images.
+pub(super) fn sizes(images: &[PathBuf], source: &Path) -> Result<Vec<(usize, usize)>> {
+    let mut sizes = Vec::with_capacity(images.len());
+    let mut missing: Vec<&PathBuf> = Vec::new();
+    for image in images {
+        match size(image) {
+            Ok(size) => sizes.push(size),
+            Err(_) if !image.is_file() => missing.push(image),
+            Err(error) => return Err(error),
+        }
+    }
+    match missing.first() {
+        None => Ok(sizes),
+        Some(first) => Err(Error::at(
+            first.display(),
+            format!("this image is missing, {} of the {} in {} are", missing.len(), images.len(), source.display()),
+        )
+        .fix("put the images there or take them off the list")),
+    }
+}
+
+fn size(image: &Path) -> Result<(usize, usize)> {
+    let fix = "replace the file or take it off the list";
+    let size = imagesize::size(image)
+        .map_err(|e| Error::at(image.display(), format!("cannot read the image's header: {e}")).fix(fix))?;
+    if size.width == 0 || size.height == 0 {
+        return Err(Error::at(image.display(), "the image has no pixels").fix(fix));
+    }
+    Ok((size.width, size.height))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::testing::Folder;
+
+    #[test]
+    fn a_list_with_windows_line_ends_and_a_byte_order_mark_is_read() {
+        let folder = Folder::new();
+        folder.image("images/a.png", 4, 3);
+        folder.image("images/b c.png", 4, 3);
+        let list = folder.text("list.txt", "\u{feff}./images/a.png\r\n\r\nimages\\b c.png\r\nimages/gone.png\r\n");
+        let found = in_list(&list, &[folder.path(""), folder.path("images")]).unwrap();
+        assert_eq!(found, [folder.path("images/a.png"), folder.path("images/b c.png"), folder.path("images/gone.png")]);
+    }
+
+    #[test]
+    fn folders_are_searched_through_and_sorted() {
+        let folder = Folder::new();
+        let expected = [folder.image("a/2.png", 1, 1), folder.image("b.PNG", 1, 1)];
+        folder.text("a/notes.txt", "");
+        assert_eq!(in_folder(&folder.path("")).unwrap(), expected);
+    }
+
+    #[test]
+    fn missing_images_are_counted_and_the_first_is_named() {
+        let folder = Folder::new();
+        let images = [folder.image("a.png", 7, 5), folder.path("b.png"), folder.path("c.png")];
+        let message = sizes(&images, Path::new("list.txt")).unwrap_err().to_string();
+        assert!(message.contains("b.png: this image is missing, 2 of the 3 in list.txt are"), "{message}");
+        assert_eq!(sizes(&images[..1], Path::new("list.txt")).unwrap(), [(7, 5)]);
+    }
+
+    #[test]
+    fn a_file_that_is_no_image_is_named() {
+        let folder = Folder::new();
+        let broken = folder.text("a.jpg", "not an image");
+        let message = sizes(&[broken], Path::new("list.txt")).unwrap_err().to_string();
+        assert!(message.contains("a.jpg: cannot read the image's header"), "{message}");
+    }
+}
