@@ -13,6 +13,7 @@ pub mod files;
 pub mod graph;
 pub mod labels;
 pub mod network;
+pub mod prune;
 
 pub use error::{Error, Result};
 pub use network::Network;

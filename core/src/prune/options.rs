@@ -1,0 +1,131 @@
+//! What to prune and how far.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// What a plan is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PruneOptions {
+    /// How the scores of channels that a graph ties together become one.
+    pub groups: Groups,
+    /// What a single filter is worth.
+    pub criterion: Criterion,
+    /// How much goes.
+    pub target: Target,
+    /// Residual blocks to remove before channels are chosen; a block is one shortcut and the branch it closes.
+    pub layers: usize,
+    /// Share of every convolution's filters that stays at least; never fewer than one filter stays.
+    pub min_keep: f64,
+    /// The filters of every convolution, a group, become a multiple of this where the layer has that many.
+    pub multiple_of: usize,
+}
+
+impl Default for PruneOptions {
+    fn default() -> Self {
+        Self {
+            groups: Groups::Union,
+            criterion: Criterion::Gamma,
+            target: Target::Channels(0.5),
+            layers: 0,
+            min_keep: 0.01,
+            multiple_of: 1,
+        }
+    }
+}
+
+impl PruneOptions {
+    /// Checks every number's range.
+    ///
+    /// # Errors
+    /// Names the option, its value and the range.
+    pub fn check(&self) -> Result<()> {
+        let share = |name: &str, value: f64| {
+            if (0.0..1.0).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::at(name, format!("{value} is not in 0 to 1 (1 excluded)")).fix("give a share such as 0.7"))
+        };
+        share(self.target.name(), self.target.share())?;
+        share("min-keep", self.min_keep)?;
+        if self.multiple_of == 0 {
+            return Err(Error::at("multiple-of", "0 is no width").fix("give 1 or more"));
+        }
+        Ok(())
+    }
+}
+
+/// How the scores of tied channels (all members of a residual group, say) become the score of one class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Groups {
+    /// A class is worth what its best member is worth (SlimYOLOv3).
+    #[default]
+    Union,
+    /// A class is worth what its first convolution, the one that opens the stage, is worth.
+    Leader,
+    /// What a shortcut ties, or an upsampling reads, stays whole.
+    Frozen,
+}
+
+/// What a filter is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Criterion {
+    /// |gamma| of its batch normalisation (Liu et al. 2017, "Network Slimming").
+    #[default]
+    Gamma,
+}
+
+/// How much goes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// Share of the prunable channels that score below the threshold, 0 to 1. Fewer go when something else
+    /// (a floor, a multiple) holds some of them.
+    Channels(f64),
+    /// Share of the operations to remove, 0 to 1.
+    Flops(f64),
+    /// Share of the parameters to remove, 0 to 1.
+    Params(f64),
+}
+
+impl Target {
+    /// The share.
+    #[must_use]
+    pub fn share(self) -> f64 {
+        match self {
+            Self::Channels(share) | Self::Flops(share) | Self::Params(share) => share,
+        }
+    }
+
+    /// The name of the option that sets it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Channels(_) => "channels",
+            Self::Flops(_) => "target-flops",
+            Self::Params(_) => "target-params",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_out_of_range_is_named() {
+        let good = PruneOptions::default();
+        assert!(good.check().is_ok());
+        for (bad, name) in [
+            (PruneOptions { target: Target::Flops(1.0), ..good }, "target-flops"),
+            (PruneOptions { target: Target::Channels(-0.1), ..good }, "channels"),
+            (PruneOptions { min_keep: f64::NAN, ..good }, "min-keep"),
+            (PruneOptions { multiple_of: 0, ..good }, "multiple-of"),
+        ] {
+            assert!(bad.check().unwrap_err().to_string().starts_with(name), "{name}");
+        }
+    }
+}

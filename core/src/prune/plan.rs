@@ -1,0 +1,115 @@
+//! The decision, as data: what goes, what stays and why.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{PruneOptions, Reason, WhyNot};
+use crate::{Error, Result, files};
+
+/// Everything that a pruning will do, saved and printed before it is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrunePlan {
+    /// What was asked for.
+    pub options: PruneOptions,
+    /// Tells the net that the plan was made for: a hash of its layers, not of its weights or input size.
+    pub fingerprint: String,
+    /// The highest score that goes; 0 when nothing does.
+    pub threshold: f64,
+    /// Share of all filter scores (|gamma|) that goes with the channels. Near 0 after sparsity training; more than
+    /// a few percent says that accuracy will suffer.
+    pub score_share: f64,
+    /// The net as it is.
+    pub before: Cost,
+    /// The net as it will be.
+    pub after: Cost,
+    /// Every shortcut, in layer order.
+    pub blocks: Vec<BlockPlan>,
+    /// Every convolution, in layer order.
+    pub layers: Vec<LayerPlan>,
+}
+
+/// What a net costs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Trained numbers.
+    pub params: usize,
+    /// Operations for one image, as Darknet counts them.
+    pub flops: f64,
+}
+
+/// One residual block: a shortcut and the branch that it closes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockPlan {
+    /// The shortcut's layer.
+    pub shortcut: usize,
+    /// The layers that go with it: branch and shortcut. Empty when the block can't go.
+    pub layers: Vec<usize>,
+    /// Mean |gamma| of the convolution before the shortcut.
+    pub score: Option<f64>,
+    /// Why it stays; none when it goes.
+    pub stays: Option<WhyNot>,
+}
+
+/// One convolution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerPlan {
+    /// Its layer in the net as it is.
+    pub layer: usize,
+    /// Its place in the cfg.
+    pub place: String,
+    /// Its filters in the net as it is.
+    pub filters: usize,
+    /// The filters that stay, ascending. Empty when the layer goes with its block.
+    pub kept: Vec<usize>,
+    /// Those of `kept` that become constants, to carry what removed ones leave behind.
+    pub carriers: Vec<usize>,
+    /// Those of `kept` that score under the threshold or have no score, by the reason why they stay.
+    pub stays: BTreeMap<Reason, Vec<usize>>,
+    /// What each filter is replaced by when it goes (its mean activation, `[filters]`); none for act(beta).
+    pub means: Option<Vec<f32>>,
+}
+
+impl LayerPlan {
+    /// Whether the whole layer goes, with its residual block.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// Filters that go, ascending.
+    pub fn removed(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.filters).filter(|f| self.kept.binary_search(f).is_err())
+    }
+}
+
+impl PrunePlan {
+    /// Reads a plan that [`PrunePlan::save`] wrote.
+    ///
+    /// # Errors
+    /// A file that can't be read or is no plan.
+    pub fn load(path: &Path) -> Result<Self> {
+        serde_json::from_slice(&files::read(path)?)
+            .map_err(|e| Error::at(path.display(), e).fix("give a plan that prune wrote"))
+    }
+
+    /// Writes the plan as JSON.
+    ///
+    /// # Errors
+    /// A path that can't be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut json = serde_json::to_vec(self).map_err(|e| Error::at(path.display(), e))?;
+        json.push(b'\n');
+        files::write_whole(path, &json)
+    }
+
+    /// The blocks that go.
+    pub fn removed_blocks(&self) -> impl Iterator<Item = &BlockPlan> {
+        self.blocks.iter().filter(|b| b.stays.is_none())
+    }
+}
