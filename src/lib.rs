@@ -1,1 +1,3 @@
 //! yoloslim: slims Darknet YOLO detectors.
+
+pub mod data;

@@ -1,0 +1,35 @@
+//! What the trainer eats.
+
+/// Images of one size and the objects on them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// `[count][height][width][3]`, RGB, 0 to 1.
+    pub images: Vec<f32>,
+    /// Number of images.
+    pub count: usize,
+    /// Width of every image in pixels.
+    pub width: usize,
+    /// Height of every image in pixels.
+    pub height: usize,
+    /// The objects of all images, in the images' order.
+    pub targets: Vec<Target>,
+    /// Index in the data set of each image; of its first tile, for a mosaic.
+    pub indices: Vec<usize>,
+}
+
+/// One object to be found: centre and size as shares of the net's input, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Target {
+    /// Index of the image in its batch.
+    pub image: usize,
+    /// Index of the class, from 0.
+    pub class: usize,
+    /// Centre from the left edge, in widths.
+    pub cx: f32,
+    /// Centre from the top edge, in heights.
+    pub cy: f32,
+    /// Width, in widths of the input.
+    pub w: f32,
+    /// Height, in heights of the input.
+    pub h: f32,
+}

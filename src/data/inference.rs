@@ -1,0 +1,115 @@
+//! Letterboxed batches for evaluation and detection, decoded ahead.
+
+use std::path::PathBuf;
+
+use yoloslim_core::boxes::Letterbox;
+use yoloslim_core::{Error, Result};
+
+use super::image::Rgb;
+use super::letterbox::{GREY, fill};
+use super::prefetch::Prefetch;
+
+/// Images as the net takes them, and how to get back from its input to them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InferenceBatch {
+    /// `[count][height][width][3]`, RGB, 0 to 1, letterboxed on grey.
+    pub images: Vec<f32>,
+    /// Number of images; the last batch of a list may hold fewer than asked for.
+    pub count: usize,
+    /// Width of every image in pixels.
+    pub width: usize,
+    /// Height of every image in pixels.
+    pub height: usize,
+    /// Index of each image in the list of paths.
+    pub indices: Vec<usize>,
+    /// Where each image lies in the input.
+    pub geometry: Vec<Letterbox>,
+}
+
+/// The images of a list in its order, `batch` at a time, nothing augmented.
+///
+/// An image that can't be read makes the `Err` of its batch; the batches after it still come.
+pub struct InferenceBatches(Prefetch<Result<InferenceBatch>>);
+
+impl InferenceBatches {
+    /// Starts `threads` threads that decode `paths` for a net input of `width` x `height` pixels.
+    pub fn new(paths: Vec<PathBuf>, width: usize, height: usize, batch: usize, threads: usize) -> Result<Self> {
+        if batch == 0 || width == 0 || height == 0 {
+            let cause = format!("a batch of {batch} images of {width}x{height} holds nothing");
+            return Err(Error::at("inference", cause).fix("set batch and size to at least 1"));
+        }
+        let jobs = paths.len().div_ceil(batch);
+        let job = move |number: usize| {
+            let first = number * batch;
+            let paths = &paths[first..paths.len().min(first + batch)];
+            load(paths, first, width, height)
+        };
+        Ok(Self(Prefetch::new(0..jobs, threads, threads.max(1) + 1, job)))
+    }
+}
+
+fn load(paths: &[PathBuf], first: usize, width: usize, height: usize) -> Result<InferenceBatch> {
+    let mut images = vec![GREY; paths.len() * width * height * 3];
+    let mut geometry = Vec::with_capacity(paths.len());
+    for (path, input) in paths.iter().zip(images.chunks_exact_mut(width * height * 3)) {
+        let image = Rgb::open(path)?;
+        let fit = Letterbox::new(image.width, image.height, width, height);
+        fill(&image, &fit, width, input).map_err(|e| e.inside(path.display()))?;
+        geometry.push(fit);
+    }
+    let (count, indices) = (paths.len(), (first..first + paths.len()).collect());
+    Ok(InferenceBatch { images, count, width, height, indices, geometry })
+}
+
+impl Iterator for InferenceBatches {
+    type Item = Result<InferenceBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for InferenceBatches {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::letterbox;
+
+    #[test]
+    fn batches_hold_the_letterboxed_images_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = (0..5).map(|i| folder.path().join(format!("{i}.png"))).collect();
+        for (i, path) in paths.iter().enumerate() {
+            image::RgbImage::from_pixel(20 + i as u32, 10, image::Rgb([i as u8 * 40; 3])).save(path).unwrap();
+        }
+        let batches = InferenceBatches::new(paths.clone(), 64, 32, 2, 3).unwrap();
+        let batches: Vec<_> = batches.map(Result::unwrap).collect();
+        assert_eq!(batches.iter().map(|b| b.count).collect::<Vec<_>>(), [2, 2, 1]);
+        assert_eq!(batches.iter().flat_map(|b| b.indices.clone()).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        for batch in &batches {
+            for (k, &index) in batch.indices.iter().enumerate() {
+                let (input, geometry) = letterbox(&Rgb::open(&paths[index]).unwrap(), 64, 32).unwrap();
+                assert_eq!(batch.geometry[k], geometry);
+                assert_eq!(batch.images[k * input.len()..][..input.len()], input);
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_image_is_an_error_at_its_place_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = (0..3).map(|i| folder.path().join(format!("{i}.png"))).collect();
+        for path in &paths {
+            image::RgbImage::new(8, 8).save(path).unwrap();
+        }
+        std::fs::write(&paths[1], b"nothing").unwrap();
+        let results: Vec<_> = InferenceBatches::new(paths, 32, 32, 1, 2).unwrap().collect();
+        assert!(results[0].is_ok() && results[2].is_ok());
+        assert!(results[1].as_ref().unwrap_err().to_string().contains("1.png"));
+    }
+}

@@ -1,0 +1,24 @@
+//! From image files to batches: decoding, augmentation and the threads that prefetch.
+//!
+//! Everything is plain slices in NHWC order, RGB, 0 to 1; nothing here knows of a tensor framework.
+
+pub mod augment;
+pub mod batch;
+mod cache;
+mod colour;
+pub mod image;
+pub mod inference;
+pub mod letterbox;
+pub mod loader;
+mod mosaic;
+mod placement;
+mod prefetch;
+mod random;
+mod resample;
+
+pub use augment::Augment;
+pub use batch::{Batch, Target};
+pub use image::Rgb;
+pub use inference::{InferenceBatch, InferenceBatches};
+pub use letterbox::letterbox;
+pub use loader::{Epoch, Loader, LoaderOptions};
