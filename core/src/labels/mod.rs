@@ -1,6 +1,7 @@
 //! Labelled data sets: which images there are and what is on them.
 
 mod check;
+pub mod coco;
 mod darknet;
 mod image_files;
 mod names;
@@ -8,6 +9,7 @@ mod split;
 #[cfg(test)]
 mod testing;
 mod text_labels;
+mod visdrone;
 mod voc;
 mod warnings;
 mod yolo;
@@ -60,7 +62,7 @@ pub struct Dataset {
 }
 
 /// Reads one split of a labelled data set whose format is found by looking at `path`: a Darknet `.data`
-/// file, a YOLO `.yaml` or a VOC folder.
+/// file, a YOLO `.yaml`, a COCO `.json`, a folder of VOC, VisDrone or COCO, or a folder with just one such file.
 ///
 /// Boxes without area are left out and boxes that leave their image are clipped, each kind with one counted
 /// warning. EXIF orientation is ignored: labels and sizes are those of the stored pixels.
@@ -75,6 +77,7 @@ pub fn load(path: &Path, split: &Split) -> Result<Dataset> {
         _ if !path.exists() => Err(Error::at(path.display(), "no such data set").fix("check the path")),
         "data" => darknet::load(path, split),
         "yaml" | "yml" => yolo::load(path, split),
+        "json" => coco::load(&split.sibling(path)?, split),
         _ => Err(unknown_format(path)),
     }?;
     if dataset.samples.is_empty() {
@@ -88,11 +91,55 @@ fn load_folder(path: &Path, split: &Split) -> Result<Dataset> {
     if voc::is_voc(path) {
         return voc::load(path, split);
     }
-    Err(unknown_format(path))
+    if let Some(folder) = visdrone::folder_of(path, split)? {
+        return visdrone::load(&folder);
+    }
+    if let Some(file) = coco::file_of(path, split)? {
+        return coco::load(&file, split);
+    }
+    let described = |file: &PathBuf| file.extension().is_some_and(|e| e == "data" || e == "yaml" || e == "yml");
+    let files: Vec<PathBuf> = image_files::entries(path)?.into_iter().filter(described).collect();
+    match files.as_slice() {
+        [file] => load(file, split),
+        [] => Err(unknown_format(path)),
+        [first, ..] => Err(Error::at(path.display(), format!("there are {} data set files in it", files.len()))
+            .fix(format!("name one of them, for example {}", first.display()))),
+    }
 }
 
 fn unknown_format(path: &Path) -> Error {
     Error::at(path.display(), "this is no data set that can be read").fix(
-        "give a Darknet .data file, a YOLO .yaml or a VOC folder (with Annotations, JPEGImages and ImageSets/Main)",
+        "give a Darknet .data, a YOLO .yaml, a COCO .json, a VOC folder (Annotations, JPEGImages, ImageSets/Main) \
+         or a VisDrone folder (annotations, images)",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::testing::Folder;
+
+    #[test]
+    fn a_folder_with_one_description_is_read_through_it() {
+        let folder = Folder::new();
+        folder.image("images/a.png", 10, 10);
+        folder.text("data.yaml", "train: images\nval: empty.txt\nnames: [a]\n");
+        folder.text("empty.txt", "");
+        assert_eq!(load(&folder.path(""), &Split::Train).unwrap().samples.len(), 1);
+        let message = load(&folder.path(""), &Split::Val).unwrap_err().to_string();
+        assert!(message.contains("the split `val` has no images"), "{message}");
+        folder.text("other.data", "");
+        let message = load(&folder.path(""), &Split::Train).unwrap_err().to_string();
+        assert!(message.contains("there are 2 data set files in it; name one of them"), "{message}");
+    }
+
+    #[test]
+    fn what_is_no_data_set_is_told_what_one_is() {
+        let folder = Folder::new();
+        let text = folder.text("a.csv", "1,2");
+        for path in [folder.path("gone.yaml"), folder.path(""), text] {
+            let message = load(&path, &Split::Train).unwrap_err().to_string();
+            assert!(message.contains("no such data set") || message.contains("give a Darknet .data"), "{message}");
+        }
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use crate::Error;
 
 /// Which part of a data set to read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,6 +30,62 @@ impl Split {
             Self::Named(name) => vec![name],
         }
     }
+
+    /// Whether `name` has one of the spellings as a word: `VisDrone2019-DET-val` and `instances_val2017.json` do.
+    pub(super) fn is_in(&self, name: &str) -> bool {
+        words(name).any(|(_, word)| self.spellings().iter().any(|spelling| word.eq_ignore_ascii_case(spelling)))
+    }
+
+    /// The file or folder of this split beside `path`, which is that of some split: where its name has another
+    /// split's word, this one's is put there. Failing that the name of its folder is tried, and
+    /// a path without such a word serves every split.
+    ///
+    /// # Errors
+    /// When the name is another split's and nothing is there for this one.
+    pub(super) fn sibling(&self, path: &Path) -> crate::Result<PathBuf> {
+        for named in path.ancestors().take(2) {
+            let Some(name) = named.file_name().and_then(|name| name.to_str()) else { continue };
+            let Some((start, word)) = any_split_in(name) else { continue };
+            if self.is_in(name) {
+                break;
+            }
+            let spelled = |spelling| format!("{}{spelling}{}", &name[..start], &name[start + word.len()..]);
+            let below = path.strip_prefix(named).ok().filter(|below| !below.as_os_str().is_empty());
+            let beside = |spelling| {
+                let swapped = named.with_file_name(spelled(spelling));
+                below.map_or_else(|| swapped.clone(), |below| swapped.join(below))
+            };
+            let candidates: Vec<PathBuf> = self.spellings().into_iter().map(beside).collect();
+            match candidates.iter().find(|candidate| candidate.exists()) {
+                Some(found) => return Ok(found.clone()),
+                None if named == path => return Err(not_beside(path, self, word, &candidates[0])),
+                // The folder may be called so for another reason.
+                None => {}
+            }
+        }
+        Ok(path.to_owned())
+    }
+}
+
+fn not_beside(path: &Path, split: &Split, word: &str, wanted: &Path) -> Error {
+    Error::at(path.display(), format!("this is the split `{word}`, and there is no {}", wanted.display()))
+        .fix(format!("put the split `{split}` there or choose the split `{word}`"))
+}
+
+/// The runs of letters in a name and where they start.
+fn words(name: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut start = 0;
+    name.split(|c: char| !c.is_ascii_alphabetic()).filter_map(move |word| {
+        let at = name[start..].find(word)? + start;
+        start = at + word.len();
+        (!word.is_empty()).then_some((at, word))
+    })
+}
+
+/// The last word of a name that is a split's, and where it starts.
+fn any_split_in(name: &str) -> Option<(usize, &str)> {
+    let is_split = |word: &str| [Split::Train, Split::Val, Split::Test].iter().any(|split| split.is_in(word));
+    words(name).filter(|(_, word)| is_split(word)).last()
 }
 
 impl FromStr for Split {
@@ -48,6 +107,37 @@ impl fmt::Display for Split {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labels::testing::Folder;
+
+    #[test]
+    fn the_file_of_another_split_is_found_beside() {
+        let folder = Folder::new();
+        let [train, val] = ["instances_train2017.json", "instances_val2017.json"].map(|name| folder.text(name, ""));
+        let [above, below] = ["train/a.json", "valid/a.json"].map(|name| folder.text(name, ""));
+        let plain = folder.text("test/coco.json", "");
+        for (path, split, expected) in [
+            (&train, Split::Train, &train),
+            (&train, Split::Val, &val),
+            (&val, Split::Train, &train),
+            (&above, Split::Val, &below),
+            (&below, Split::Train, &above),
+            (&below, Split::Val, &below),
+            (&plain, Split::Val, &plain),
+        ] {
+            assert_eq!(&split.sibling(path).unwrap(), expected, "{} for {split}", path.display());
+        }
+        let message = Split::Test.sibling(&train).unwrap_err().to_string();
+        assert!(message.contains("this is the split `train`, and there is no"), "{message}");
+    }
+
+    #[test]
+    fn a_split_is_a_whole_word_of_a_name() {
+        for (name, expected) in
+            [("VisDrone2019-DET-val", true), ("VALID.json", true), ("trainval", false), ("valley", false)]
+        {
+            assert_eq!(Split::Val.is_in(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn every_spelling_is_understood_and_other_names_are_kept() {
