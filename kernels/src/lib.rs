@@ -1,1 +1,36 @@
 //! CPU kernels for convolutional detectors, on plain slices.
+//!
+//! Activations are `f32` in NHWC order: `[batch][row][column][channel]`, the channel running fastest. Convolution
+//! weights keep Darknet's order, OIHW: `[out][in / groups][kernel row][kernel column]`.
+//!
+//! * Slices whose lengths do not fit their shape are programmer errors: every function panics on them.
+//! * Work is spread over rayon's current pool. Borders of the work depend on the shape alone and partial sums are
+//!   added in a fixed order, so results do not depend on the number of threads, bit for bit.
+//! * AVX2 with FMA is used where the processor has them, portable code elsewhere ([`cpu_path`]). The two differ in the
+//!   last bits, as fused products round once. `YOLOSLIM_CPU_PATH=portable` in the environment forces portable code.
+//! * Denormals are neither flushed nor treated apart: results follow IEEE 754.
+//! * This is the only package of the workspace with `unsafe` code.
+
+mod activation;
+mod channels;
+mod conv;
+mod norm;
+mod optimiser;
+mod path;
+mod pool;
+mod resample;
+mod shape;
+mod share;
+
+pub use activation::{Activation, activate, activation_backward};
+pub use channels::{add_into, copy_channels, nchw_to_nhwc, nhwc_to_nchw};
+pub use conv::{PackedConv, Scratch, conv_backward_data, conv_backward_weights, conv_forward};
+pub use norm::{
+    BatchNormView, channel_mean_variance, channel_sums, norm_activate, norm_activate_backward,
+    norm_activate_backward_frozen,
+};
+pub use optimiser::{lerp_into, sgd_nesterov, sum_of_squares};
+pub use path::cpu_path;
+pub use pool::{average_pool, average_pool_backward, max_pool, max_pool_backward};
+pub use resample::{reorg, reorg_backward, upsample_nearest, upsample_nearest_backward};
+pub use shape::{ConvShape, PoolShape};

@@ -1,0 +1,87 @@
+//! Speed of convolutions in the shapes of yolov3-tiny: `cargo bench -p yoloslim-kernels -- [batch] [image size]`.
+
+use std::time::Instant;
+use yoloslim_kernels::{
+    Activation, ConvShape, PackedConv, Scratch, conv_backward_data, conv_backward_weights, conv_forward, cpu_path,
+};
+
+/// `(image size / feature map size, channels in, channels out, kernel)` of each convolution of yolov3-tiny.
+const LAYERS: [(usize, usize, usize, usize); 13] = [
+    (1, 3, 16, 3),
+    (2, 16, 32, 3),
+    (4, 32, 64, 3),
+    (8, 64, 128, 3),
+    (16, 128, 256, 3),
+    (32, 256, 512, 3),
+    (32, 512, 1024, 3),
+    (32, 1024, 256, 1),
+    (32, 256, 512, 3),
+    (32, 512, 255, 1),
+    (32, 256, 128, 1),
+    (16, 384, 256, 3),
+    (16, 256, 255, 1),
+];
+
+/// The least seconds of a few runs.
+fn seconds(mut run: impl FnMut()) -> f64 {
+    run();
+    let once = || {
+        let start = Instant::now();
+        run();
+        start.elapsed().as_secs_f64()
+    };
+    std::iter::repeat_with(once).take(3).fold(f64::INFINITY, f64::min)
+}
+
+fn main() {
+    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
+    let (batch, image) = (numbers.next().unwrap_or(8), numbers.next().unwrap_or(416));
+    println!("{}, {} threads, batch {batch}, {image} x {image}", cpu_path(), rayon::current_num_threads());
+    println!("map  in   out  k |    pack ms |  forward ms GFLOP/s |     data ms GFLOP/s |  weights ms GFLOP/s");
+    let (mut totals, mut operations) = ([0.0; 4], 0.0);
+    for (shrink, channels_in, channels_out, size) in LAYERS {
+        let side = image / shrink;
+        let shape = ConvShape {
+            batch,
+            height: side,
+            width: side,
+            channels_in,
+            channels_out,
+            size,
+            stride_y: 1,
+            stride_x: 1,
+            pad: size / 2,
+            dilation: 1,
+            groups: 1,
+        };
+        let flops = 2.0 * (shape.weights_len() * batch * side * side) as f64;
+        let times = measure(&shape);
+        print!("{side:3} {channels_in:4} {channels_out:5} {size:2} | {:10.2}", times[0] * 1e3);
+        for time in &times[1..] {
+            print!(" | {:11.2} {:7.1}", time * 1e3, flops / time / 1e9);
+        }
+        println!();
+        totals.iter_mut().zip(times).for_each(|(total, time)| *total += time);
+        operations += flops;
+    }
+    print!("all                | {:9.2}", totals[0] * 1e3);
+    for total in &totals[1..] {
+        print!(" | {:11.2} {:7.1}", total * 1e3, operations / total / 1e9);
+    }
+    println!("\nsum of all: {:.1} ms", totals.iter().sum::<f64>() * 1e3);
+}
+
+/// Seconds to pack, and of the forward pass and the gradients of input and weights.
+fn measure(shape: &ConvShape) -> [f64; 4] {
+    let fill = |len: usize| -> Vec<f32> { (0..len).map(|v| (v * 7919 % 1009) as f32 / 1009.0 - 0.5).collect() };
+    let (x, weights, dy) = (fill(shape.input_len()), fill(shape.weights_len()), fill(shape.output_len()));
+    let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), weights.clone());
+    let mut scratch = Scratch::default();
+    let packed = PackedConv::new(shape, &weights);
+    [
+        seconds(|| drop(PackedConv::new(shape, &weights))),
+        seconds(|| conv_forward(&packed, shape, &x, None, Activation::Linear, &mut y, &mut scratch)),
+        seconds(|| conv_backward_data(shape, &weights, &dy, &mut dx, false, &mut scratch)),
+        seconds(|| conv_backward_weights(shape, &x, &dy, &mut dw, &mut scratch)),
+    ]
+}

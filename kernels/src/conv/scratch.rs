@@ -1,0 +1,82 @@
+//! Reusable buffers.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
+
+/// A pool of buffers that convolutions work in. Keep one for a whole net: after the first pass nothing is allocated.
+#[derive(Default, Debug)]
+pub struct Scratch {
+    free: Mutex<Vec<Vec<f32>>>,
+}
+
+impl Scratch {
+    /// A buffer of `len` values of any content, which returns to the pool when dropped.
+    pub(crate) fn take(&self, len: usize) -> Buffer<'_> {
+        let mut values = self.lock().take_best(len);
+        if values.len() < len {
+            values = vec![0.0; len];
+        }
+        Buffer { values, len, pool: self }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Vec<f32>>> {
+        // Buffers hold no invariant that a panic elsewhere could break.
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+trait TakeBest {
+    fn take_best(&mut self, len: usize) -> Vec<f32>;
+}
+
+impl TakeBest for Vec<Vec<f32>> {
+    /// The smallest buffer that is large enough, or else the largest, which is then replaced by a larger one.
+    fn take_best(&mut self, len: usize) -> Vec<f32> {
+        let best = (0..self.len()).min_by_key(|&at| {
+            let size = self[at].len();
+            if size >= len { (0, size) } else { (1, usize::MAX - size) }
+        });
+        best.map_or_else(Vec::new, |at| self.swap_remove(at))
+    }
+}
+
+/// A buffer on loan from a [`Scratch`].
+pub(crate) struct Buffer<'a> {
+    values: Vec<f32>,
+    len: usize,
+    pool: &'a Scratch,
+}
+
+impl Deref for Buffer<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.values[..self.len]
+    }
+}
+
+impl DerefMut for Buffer<'_> {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.values[..self.len]
+    }
+}
+
+impl Drop for Buffer<'_> {
+    fn drop(&mut self) {
+        self.pool.lock().push(std::mem::take(&mut self.values));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_returned_buffer_is_handed_out_again() {
+        let scratch = Scratch::default();
+        let first = scratch.take(100).as_ptr();
+        assert_eq!(scratch.take(60).as_ptr(), first);
+        let (large, small) = (scratch.take(1000), scratch.take(10));
+        assert_eq!((large.len(), small.len()), (1000, 10));
+    }
+}

@@ -1,0 +1,144 @@
+use super::*;
+use proptest::prelude::*;
+
+/// Values that look random and repeat for the same seed.
+fn noise(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_769).wrapping_add(1);
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Largest difference relative to the largest value.
+fn error(got: &[f32], want: &[f64]) -> f64 {
+    let scale = want.iter().fold(1e-3_f64, |scale, v| scale.max(v.abs()));
+    got.iter().zip(want).fold(0.0_f64, |error, (&got, want)| error.max((got as f64 - want).abs())) / scale
+}
+
+fn paths() -> Vec<Path> {
+    let mut paths = vec![Path::best(), Path::Portable];
+    paths.dedup();
+    paths
+}
+
+fn check(shape: &ConvShape) -> Result<(), TestCaseError> {
+    let (x, weights) = (noise(shape.input_len(), 1), noise(shape.weights_len(), 2));
+    let (dy, bias) = (noise(shape.output_len(), 3), noise(shape.channels_out, 4));
+    let scratch = Scratch::default();
+    let mut want_y = reference::forward(shape, &x, &weights);
+    want_y.iter_mut().enumerate().for_each(|(at, y)| {
+        *y += bias[at % shape.channels_out] as f64;
+        *y = y.max(0.1 * *y);
+    });
+    let want_dx = reference::backward_data(shape, &weights, &dy);
+    let want_dw = reference::backward_weights(shape, &x, &dy);
+    for path in paths() {
+        for packed in [PackedConv::new(shape, &weights), PackedConv::direct(shape, &weights)] {
+            let mut y = vec![f32::NAN; shape.output_len()];
+            forward_on(path, &packed, shape, &x, Some(&bias), Activation::Leaky, &mut y, &scratch);
+            prop_assert!(error(&y, &want_y) < 1e-4, "forward {path:?} {shape:?}: {}", error(&y, &want_y));
+        }
+        let mut dx = vec![f32::NAN; shape.input_len()];
+        backward_data_on(path, shape, &weights, &dy, &mut dx, false, &scratch);
+        prop_assert!(error(&dx, &want_dx) < 1e-3, "data {path:?} {shape:?}: {}", error(&dx, &want_dx));
+        backward_data_on(path, shape, &weights, &dy, &mut dx, true, &scratch);
+        let twice: Vec<f64> = want_dx.iter().map(|v| 2.0 * v).collect();
+        prop_assert!(error(&dx, &twice) < 1e-3, "accumulated {path:?} {shape:?}: {}", error(&dx, &twice));
+        let mut dw = vec![1.0; shape.weights_len()];
+        backward_weights_on(path, shape, &x, &dy, &mut dw, &scratch);
+        dw.iter_mut().for_each(|v| *v -= 1.0);
+        prop_assert!(error(&dw, &want_dw) < 1e-3, "weights {path:?} {shape:?}: {}", error(&dw, &want_dw));
+    }
+    Ok(())
+}
+
+prop_compose! {
+    fn shapes()(
+        (batch, height, width) in (1_usize..3, 1_usize..20, 1_usize..20),
+        (size, dilation, pad) in (1_usize..8, 1_usize..3, 0_usize..4),
+        (stride_y, stride_x) in (1_usize..4, 1_usize..4),
+        (groups, multiplier, inputs, outputs) in (1_usize..4, 1_usize..3, 1_usize..9, 1_usize..20),
+        depthwise in any::<bool>(),
+        square in any::<bool>(),
+    ) -> ConvShape {
+        let (groups, channels_in, channels_out) = if depthwise {
+            (inputs * 3, inputs * 3, inputs * 3 * multiplier)
+        } else {
+            (groups, groups * inputs, groups * outputs)
+        };
+        ConvShape {
+            batch, height, width, channels_in, channels_out, size, stride_y,
+            stride_x: if square { stride_y } else { stride_x },
+            pad, dilation, groups,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn convolutions_match_double_precision_on_every_path(shape in shapes()) {
+        check(&shape)?;
+    }
+
+    #[test]
+    fn three_by_three_convolutions_match_double_precision(
+        (batch, height, width) in (1_usize..4, 1_usize..30, 1_usize..30),
+        (channels_in, channels_out, pad) in (1_usize..70, 1_usize..70, 0_usize..3),
+    ) {
+        check(&ConvShape {
+            batch, height, width, channels_in, channels_out, size: 3, stride_y: 1, stride_x: 1, pad, dilation: 1, groups: 1,
+        })?;
+    }
+}
+
+fn plain(size: usize, channels_in: usize, channels_out: usize) -> ConvShape {
+    ConvShape {
+        batch: 2,
+        height: 26,
+        width: 26,
+        channels_in,
+        channels_out,
+        size,
+        stride_y: 1,
+        stride_x: 1,
+        pad: size / 2,
+        dilation: 1,
+        groups: 1,
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let strided = ConvShape { stride_y: 2, stride_x: 2, ..plain(3, 24, 40) };
+    let depthwise = ConvShape { groups: 48, ..plain(3, 48, 48) };
+    for shape in [plain(3, 3, 16), plain(3, 64, 96), plain(1, 40, 75), strided, depthwise] {
+        let (x, weights, dy) =
+            (noise(shape.input_len(), 1), noise(shape.weights_len(), 2), noise(shape.output_len(), 3));
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut scratch = Scratch::default();
+                let mut y = vec![0.0; shape.output_len()];
+                let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; weights.len()]);
+                let packed = PackedConv::new(&shape, &weights);
+                conv_forward(&packed, &shape, &x, None, Activation::Mish, &mut y, &mut scratch);
+                conv_backward_data(&shape, &weights, &dy, &mut dx, false, &mut scratch);
+                conv_backward_weights(&shape, &x, &dy, &mut dw, &mut scratch);
+                (y, dx, dw)
+            })
+        };
+        assert_eq!(run(1), run(2), "{shape:?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "input of")]
+fn a_slice_of_the_wrong_length_panics() {
+    let shape = plain(1, 2, 2);
+    let packed = PackedConv::new(&shape, &[0.0; 4]);
+    conv_forward(&packed, &shape, &[0.0; 3], None, Activation::Linear, &mut [0.0; 2], &mut Scratch::default());
+}

@@ -1,0 +1,245 @@
+//! Pooling over NHWC activations.
+
+use crate::path::Path;
+use crate::shape::PoolShape;
+use crate::share::SharedMut;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Marks an output whose whole window lies in the padding.
+const NOWHERE: u32 = u32::MAX;
+
+/// Largest value of each window; `argmax` receives the flat index of that value in `x` (of the first, if several are
+/// equal). An output whose window lies wholly in the padding is minus infinity.
+///
+/// # Panics
+/// If a slice does not fit the shape, or `argmax` is asked of an input of 2^32 - 1 values or more.
+pub fn max_pool(shape: &PoolShape, x: &[f32], y: &mut [f32], argmax: Option<&mut [u32]>) {
+    assert!(x.len() == shape.input_len() && y.len() == shape.output_len(), "slices of {shape:?}");
+    if y.is_empty() {
+        return;
+    }
+    let path = Path::detect();
+    let line = shape.out_width() * shape.channels;
+    let Some(argmax) = argmax else {
+        y.par_chunks_mut(line).enumerate().for_each(|(row, y)| {
+            for (col, y) in y.chunks_exact_mut(shape.channels).enumerate() {
+                path.run(|| pool_pixel(shape, x, row, col, y));
+            }
+        });
+        return;
+    };
+    assert!(argmax.len() == y.len() && x.len() < NOWHERE as usize, "argmax of {shape:?}");
+    y.par_chunks_mut(line).zip(argmax.par_chunks_mut(line)).enumerate().for_each(|(row, (y, argmax))| {
+        let pixels = y.chunks_exact_mut(shape.channels).zip(argmax.chunks_exact_mut(shape.channels));
+        for (col, (y, argmax)) in pixels.enumerate() {
+            path.run(|| pool_pixel_with_places(shape, x, row, col, y, argmax));
+        }
+    });
+}
+
+/// Starts in the input of the pixels that a window sees; `line` counts output rows over the batch.
+#[inline(always)]
+fn window(shape: &PoolShape, line: usize, col: usize) -> impl Iterator<Item = usize> {
+    let (image, row) = (line / shape.out_height(), line % shape.out_height());
+    let before = shape.padding / 2;
+    let seen = |at: usize, stride: usize, length: usize| -> Range<usize> {
+        (at * stride).saturating_sub(before)..(at * stride + shape.size).saturating_sub(before).min(length)
+    };
+    let cols = seen(col, shape.stride_x, shape.width);
+    let (height, width, channels) = (shape.height, shape.width, shape.channels);
+    seen(row, shape.stride_y, height)
+        .flat_map(move |y| cols.clone().map(move |x| ((image * height + y) * width + x) * channels))
+}
+
+#[inline(always)]
+fn pool_pixel(shape: &PoolShape, x: &[f32], line: usize, col: usize, y: &mut [f32]) {
+    let mut window = window(shape, line, col);
+    let Some(first) = window.next() else { return y.fill(f32::NEG_INFINITY) };
+    y.copy_from_slice(&x[first..first + shape.channels]);
+    for from in window {
+        for (y, &v) in y.iter_mut().zip(&x[from..from + shape.channels]) {
+            *y = if v > *y { v } else { *y };
+        }
+    }
+}
+
+#[inline(always)]
+fn pool_pixel_with_places(shape: &PoolShape, x: &[f32], line: usize, col: usize, y: &mut [f32], argmax: &mut [u32]) {
+    let mut window = window(shape, line, col);
+    let Some(first) = window.next() else {
+        argmax.fill(NOWHERE);
+        return y.fill(f32::NEG_INFINITY);
+    };
+    y.copy_from_slice(&x[first..first + shape.channels]);
+    argmax.iter_mut().zip(first as u32..).for_each(|(place, index)| *place = index);
+    for from in window {
+        let values = &x[from..from + shape.channels];
+        for (i, ((y, place), &v)) in y.iter_mut().zip(argmax.iter_mut()).zip(values).enumerate() {
+            let wins = v > *y;
+            *y = if wins { v } else { *y };
+            *place = if wins { from as u32 + i as u32 } else { *place };
+        }
+    }
+}
+
+/// Adds each `dy` to `dx` at its place in `argmax`.
+///
+/// # Panics
+/// If the lengths of `argmax` and `dy` differ or a place lies outside `dx`.
+pub fn max_pool_backward(argmax: &[u32], dy: &[f32], dx: &mut [f32]) {
+    /// Values in a task.
+    const PART: usize = 16 * 1024;
+    assert_eq!(argmax.len(), dy.len());
+    let reach: Vec<Range<usize>> = argmax.par_chunks(PART).map(reach).collect();
+    assert!(reach.iter().all(|reach| reach.end <= dx.len()), "a place of argmax lies outside dx");
+    // Windows of neighbouring parts may share inputs. Where those of every second part do not, even parts go side by
+    // side and then odd ones; otherwise all go one after the other.
+    let apart = reach.windows(3).all(|r| r[0].end <= r[2].start) && (0..2).all(|odd| ascending(&reach, odd));
+    let dx_shared = SharedMut::new(dx);
+    let add = |part: usize| {
+        let Range { start, end } = reach[part];
+        // SAFETY: inside `dx`, as asserted; parts that run side by side have disjoint ranges.
+        let dx = unsafe { dx_shared.part(start, end - start) };
+        for (&place, &d) in argmax[part * PART..].iter().zip(&dy[part * PART..]).take(PART) {
+            if place != NOWHERE {
+                dx[place as usize - start] += d;
+            }
+        }
+    };
+    if apart {
+        for odd in 0..2 {
+            (odd..reach.len()).into_par_iter().step_by(2).for_each(add);
+        }
+    } else {
+        (0..reach.len()).for_each(add);
+    }
+}
+
+/// The range that places lie in.
+fn reach(places: &[u32]) -> Range<usize> {
+    let real = || places.iter().filter(|&&place| place != NOWHERE);
+    match (real().min(), real().max()) {
+        (Some(&low), Some(&high)) => low as usize..high as usize + 1,
+        _ => 0..0,
+    }
+}
+
+/// True if the ranges of every second part, from `odd` on, follow each other without overlap.
+fn ascending(reach: &[Range<usize>], odd: usize) -> bool {
+    let every_second: Vec<_> = reach.iter().skip(odd).step_by(2).collect();
+    every_second.windows(2).all(|pair| pair[0].end <= pair[1].start)
+}
+
+/// Mean over the rows of each image: `x: [batch][rows][channels]`, `y: [batch][channels]`.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn average_pool(batch: usize, rows: usize, channels: usize, x: &[f32], y: &mut [f32]) {
+    assert!(x.len() == batch * rows * channels && y.len() == batch * channels);
+    if x.is_empty() {
+        return y.fill(0.0);
+    }
+    y.par_chunks_mut(channels).zip(x.par_chunks(rows * channels)).for_each(|(y, x)| {
+        let mut sums = vec![0.0_f64; channels];
+        for row in x.chunks_exact(channels) {
+            sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += v as f64);
+        }
+        y.iter_mut().zip(sums).for_each(|(y, sum)| *y = (sum / rows as f64) as f32);
+    });
+}
+
+/// Backward of [`average_pool`]: adds `dy / rows` to every row of `dx`.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn average_pool_backward(batch: usize, rows: usize, channels: usize, dy: &[f32], dx: &mut [f32]) {
+    assert!(dx.len() == batch * rows * channels && dy.len() == batch * channels);
+    if dx.is_empty() {
+        return;
+    }
+    dx.par_chunks_mut(rows * channels).zip(dy.par_chunks(channels)).for_each(|(dx, dy)| {
+        for row in dx.chunks_exact_mut(channels) {
+            row.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy / rows as f32);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(size: usize, stride: usize, padding: usize) -> PoolShape {
+        PoolShape { batch: 2, height: 5, width: 4, channels: 3, size, stride_y: stride, stride_x: stride, padding }
+    }
+
+    fn values(len: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 7919 + 13) % 1009) as f32 - 2000.0).collect()
+    }
+
+    #[test]
+    fn windows_see_what_darknet_windows_see_and_padding_never_wins() {
+        for (size, stride, padding) in [(2, 2, 1), (2, 1, 1), (3, 1, 2), (5, 1, 4), (3, 2, 2), (2, 2, 0)] {
+            let shape = shape(size, stride, padding);
+            let x = values(shape.input_len());
+            let (mut y, mut places) = (vec![0.0; shape.output_len()], vec![0; shape.output_len()]);
+            max_pool(&shape, &x, &mut y, Some(&mut places));
+            let mut plain = vec![0.0; y.len()];
+            max_pool(&shape, &x, &mut plain, None);
+            assert_eq!(plain, y);
+            let (oh, ow) = (shape.out_height(), shape.out_width());
+            for (at, &got) in y.iter().enumerate() {
+                let (c, col, row, image) = (at % 3, at / 3 % ow, at / 3 / ow % oh, at / 3 / ow / oh);
+                let mut best = f32::NEG_INFINITY;
+                for (ky, kx) in (0..size).flat_map(|ky| (0..size).map(move |kx| (ky, kx))) {
+                    let (iy, ix) = (row * stride + ky, col * stride + kx);
+                    let (iy, ix) = (iy as isize - padding as isize / 2, ix as isize - padding as isize / 2);
+                    if (0..5).contains(&iy) && (0..4).contains(&ix) {
+                        best = best.max(x[((image * 5 + iy as usize) * 4 + ix as usize) * 3 + c]);
+                    }
+                }
+                assert_eq!((got, x[places[at] as usize]), (best, best), "{shape:?} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_go_to_the_winners_whether_parts_overlap_or_not() {
+        let sequential: Vec<u32> = (0..100_000).map(|i| i / 2).collect();
+        let scattered: Vec<u32> = (0..100_000).map(|i| i * 7919 % 50_000).collect();
+        for mut places in [sequential, scattered] {
+            places[5] = NOWHERE;
+            let dy: Vec<f32> = (0..places.len()).map(|i| (i % 16) as f32).collect();
+            let mut want = vec![1.0; 50_000];
+            for (&place, d) in places.iter().zip(&dy).filter(|(place, _)| **place != NOWHERE) {
+                want[place as usize] += d;
+            }
+            let mut dx = vec![1.0; 50_000];
+            max_pool_backward(&places, &dy, &mut dx);
+            assert_eq!(dx, want);
+        }
+    }
+
+    #[test]
+    fn a_window_in_the_padding_alone_gives_minus_infinity_and_takes_no_gradient() {
+        let shape =
+            PoolShape { batch: 1, height: 1, width: 1, channels: 1, size: 1, stride_y: 1, stride_x: 1, padding: 1 };
+        let (mut y, mut places) = ([0.0; 4], [0; 4]);
+        max_pool(&shape, &[3.0], &mut y, Some(&mut places));
+        assert_eq!((y[0], y[3], places[3]), (3.0, f32::NEG_INFINITY, NOWHERE));
+        let mut dx = [0.0];
+        max_pool_backward(&places, &[1.0; 4], &mut dx);
+        assert_eq!(dx, [1.0]);
+    }
+
+    #[test]
+    fn average_and_its_gradient_are_adjoint() {
+        let x = values(2 * 6 * 3);
+        let mut y = vec![0.0; 6];
+        average_pool(2, 6, 3, &x, &mut y);
+        assert_eq!(y[4], (0..6).map(|row| x[18 + row * 3 + 1]).sum::<f32>() / 6.0);
+        let mut dx = vec![1.0; x.len()];
+        average_pool_backward(2, 6, 3, &[6.0; 6], &mut dx);
+        assert_eq!(dx, vec![2.0; x.len()]);
+    }
+}
