@@ -14,6 +14,7 @@ pub mod graph;
 pub mod labels;
 pub mod network;
 pub mod prune;
+pub mod reference;
 
 pub use error::{Error, Result};
 pub use network::Network;

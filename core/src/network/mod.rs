@@ -78,6 +78,12 @@ impl ConvWeights {
         std::iter::once(&self.bias).chain(norm).chain(std::iter::once(&self.kernel))
     }
 
+    /// The numbers in the order of a weights file.
+    pub(crate) fn into_values(self) -> impl Iterator<Item = f32> {
+        let norm = self.norm.into_iter().flat_map(|n| [n.gamma, n.mean, n.variance]);
+        std::iter::once(self.bias).chain(norm).chain(std::iter::once(self.kernel)).flatten()
+    }
+
     /// The arrays in the order of a weights file, to fill.
     fn arrays_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
         let norm = self.norm.iter_mut().flat_map(|n| [&mut n.gamma, &mut n.mean, &mut n.variance]);

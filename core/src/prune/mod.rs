@@ -3,20 +3,44 @@
 //! Decide, then do: [`plan()`] decides and gives a [`PrunePlan`]; [`apply()`] does what the plan says and gives the
 //! masked net (the same cfg, removed channels turned into constants) and the compact net (the slim cfg). Both
 //! compute the same heads; [`max_relative_difference`] over a run of both is the proof.
+//!
+//! How it is decided: [`blocks`] finds residual blocks, [`channels`] gives every channel a class that is kept or
+//! removed everywhere, [`scores`] says what a class is worth, [`select`] how many go, [`limits`] what holds some of
+//! them, [`carriers`] which ones stay to carry [`constants`] up to the border. How it is done: [`apply`] and
+//! [`compensate`].
+//!
+//! A plan holds the means that it was made with, so that it can be saved, read and applied by itself.
 
+pub mod apply;
+pub mod blocks;
+pub mod carriers;
+pub mod channels;
+pub mod compensate;
+pub mod constants;
+mod decide;
+pub mod limits;
 mod options;
 pub mod plan;
 mod proof;
 mod reasons;
+pub mod scores;
+pub mod select;
+mod table;
+#[cfg(test)]
+mod tests;
+pub mod widths;
 
 use std::collections::BTreeMap;
 
+pub use apply::apply;
+pub use decide::{plan, plan_within};
 pub use options::{Criterion, Groups, PruneOptions, Target};
 pub use plan::{BlockPlan, Cost, LayerPlan, PrunePlan};
 pub use proof::{PROOF_TOLERANCE, max_relative_difference};
 pub use reasons::{Reason, WhyNot};
+pub use select::Budget;
 
-use crate::{Error, Network, Result};
+use crate::Network;
 
 /// The mean activation of every filter over calibration images, `[filters]`, by convolution layer.
 pub type Means = BTreeMap<usize, Vec<f32>>;
@@ -28,22 +52,4 @@ pub struct Pruned {
     pub masked: Network,
     /// The slim net.
     pub compact: Network,
-}
-
-/// Decides what goes. With `means`, a removed filter is replaced by its mean activation, else by act(beta), what
-/// remains of it when gamma is zero.
-///
-/// # Errors
-/// Options out of range; a target that can't be met, naming the nearest that can; means that do not fit the net.
-pub fn plan(_network: &Network, options: &PruneOptions, _means: Option<&Means>) -> Result<PrunePlan> {
-    options.check()?;
-    Err(Error::at("prune", "not built in"))
-}
-
-/// Does what `plan` says.
-///
-/// # Errors
-/// A plan that was made for another net.
-pub fn apply(_network: &Network, _plan: &PrunePlan) -> Result<Pruned> {
-    Err(Error::at("prune", "not built in"))
 }

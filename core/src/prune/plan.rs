@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{PruneOptions, Reason, WhyNot};
-use crate::{Error, Result, files};
+use crate::graph::{Graph, Layer, Op};
+use crate::{Error, Result, cost, files};
 
 /// Everything that a pruning will do, saved and printed before it is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +74,26 @@ pub struct LayerPlan {
     pub stays: BTreeMap<Reason, Vec<usize>>,
     /// What each filter is replaced by when it goes (its mean activation, `[filters]`); none for act(beta).
     pub means: Option<Vec<f32>>,
+}
+
+/// Tells a net from others by its layers, their widths and what each reads (FNV-1a, 64 bits).
+#[must_use]
+pub fn fingerprint(graph: &Graph) -> String {
+    let layer = |l: &Layer| match &l.op {
+        Op::Yolo(y) => format!("{:?} yolo {};", l.inputs, y.channels()),
+        op => format!("{:?} {op:?};", l.inputs),
+    };
+    let text: String = graph.layers.iter().map(layer).collect();
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    format!("{hash:016x}")
+}
+
+impl Cost {
+    /// The cost of `graph`.
+    #[must_use]
+    pub fn of(graph: &Graph) -> Self {
+        Self { params: cost::parameters(graph), flops: cost::flops(graph) }
+    }
 }
 
 impl LayerPlan {

@@ -12,7 +12,7 @@ pub enum Reason {
     Image,
     /// A reorg layer reads or writes it: it mixes channels with positions.
     Reorg,
-    /// No batch normalisation scales it, so nothing tells what it is worth.
+    /// No batch normalisation scales it, or not all that is added up in it, so nothing tells what it is worth.
     NoGamma,
     /// A shortcut ties it or an upsampling reads it, and groups are frozen.
     Frozen,

@@ -1,0 +1,151 @@
+//! Residual blocks: a shortcut and the branch that it adds to a trunk. Without both, the shortcut's readers read
+//! the trunk. Any branch will do, whatever its length and layers, as long as nothing else reads it, it reads
+//! nothing else, and it can be made to add nothing.
+
+use super::WhyNot;
+use crate::Network;
+use crate::graph::{Activation, Graph, Op, Source};
+
+/// A shortcut, seen as a residual block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Block {
+    /// The shortcut's layer.
+    pub shortcut: usize,
+    /// What can go, or why it can't.
+    pub form: Result<Form, WhyNot>,
+    /// Mean |gamma| of the convolution that ends the branch (the mean over the pooled CBLs before shortcuts that
+    /// the reference projects rank layers by).
+    pub score: Option<f64>,
+}
+
+/// A block that can go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Form {
+    /// The layer that the shortcut's readers read instead.
+    pub trunk: usize,
+    /// Branch and shortcut, ascending.
+    pub layers: Vec<usize>,
+    /// The convolution that ends the branch; with gamma and beta zero, the branch adds nothing.
+    pub convolution: usize,
+}
+
+/// All shortcuts of `network`, in layer order.
+#[must_use]
+pub fn blocks(network: &Network) -> Vec<Block> {
+    let graph = &network.graph;
+    let consumers = graph.consumers();
+    let shortcuts = (0..graph.layers.len()).filter(|i| matches!(graph.layers[*i].op, Op::Shortcut { .. }));
+    shortcuts
+        .map(|shortcut| {
+            let form = form(graph, &consumers, shortcut);
+            let convolution = form.as_ref().ok().map(|f| f.convolution);
+            let norm = convolution.and_then(|c| network.conv(c).norm.as_ref());
+            let score = norm.map(|n| n.gamma.iter().map(|g| f64::from(g.abs())).sum::<f64>() / n.gamma.len() as f64);
+            let form = if score.is_none() { form.and(Err(WhyNot::NoGamma)) } else { form };
+            Block { shortcut, form, score }
+        })
+        .collect()
+}
+
+/// Marks for each block whether it goes: the `count` that score lowest, none of which overlap; for the others, why
+/// not.
+#[must_use]
+pub fn choose(blocks: &[Block], count: usize) -> Vec<Option<WhyNot>> {
+    let mut order: Vec<usize> = (0..blocks.len()).filter(|b| blocks[*b].form.is_ok()).collect();
+    order.sort_by(|a, b| blocks[*a].score.partial_cmp(&blocks[*b].score).unwrap_or(a.cmp(b)).then(a.cmp(b)));
+    let mut verdicts: Vec<_> =
+        blocks.iter().map(|b| b.form.as_ref().err().copied().or(Some(WhyNot::NotAmongLowest))).collect();
+    let (mut gone, mut left): (Vec<usize>, usize) = (Vec::new(), count);
+    for b in order {
+        let Ok(form) = &blocks[b].form else { continue };
+        if left == 0 {
+            break;
+        }
+        if form.layers.iter().any(|l| gone.contains(l)) {
+            verdicts[b] = Some(WhyNot::Overlaps);
+            continue;
+        }
+        gone.extend(&form.layers);
+        verdicts[b] = None;
+        left -= 1;
+    }
+    verdicts
+}
+
+fn form(graph: &Graph, consumers: &[Vec<usize>], shortcut: usize) -> Result<Form, WhyNot> {
+    let &[Source::Layer(a), Source::Layer(b)] = graph.layers[shortcut].inputs.as_slice() else {
+        return Err(WhyNot::ManyInputs);
+    };
+    let (end, trunk) = (a.max(b), a.min(b));
+    let mut layers = branch(graph, trunk, end)?;
+    if layers.iter().any(|l| matches!(graph.layers[*l].op, Op::Yolo(_))) {
+        return Err(WhyNot::HasHead);
+    }
+    layers.push(shortcut);
+    if graph.layers[trunk].shape != graph.layers[shortcut].shape {
+        return Err(WhyNot::ChannelsDiffer);
+    }
+    let read_elsewhere = |l: &usize| consumers[*l].iter().any(|c| !layers.contains(c));
+    if layers[..layers.len() - 1].iter().any(read_elsewhere) {
+        return Err(WhyNot::ReadElsewhere);
+    }
+    if layers.len() != shortcut - trunk {
+        return Err(WhyNot::NotContiguous);
+    }
+    if !passes_trunk(graph, shortcut, trunk) {
+        return Err(WhyNot::Activation);
+    }
+    let convolution = zeroed_by(graph, end).filter(|c| layers.contains(c)).ok_or(WhyNot::NeverZero)?;
+    Ok(Form { trunk, layers, convolution })
+}
+
+/// The layers after `trunk` that `end` is computed from, ascending.
+fn branch(graph: &Graph, trunk: usize, end: usize) -> Result<Vec<usize>, WhyNot> {
+    let (mut layers, mut open, mut meets_trunk) = (Vec::new(), vec![end], false);
+    let mut other = false;
+    while let Some(layer) = open.pop() {
+        if layer <= trunk {
+            meets_trunk |= layer == trunk;
+            other |= layer != trunk;
+        } else if !layers.contains(&layer) {
+            layers.push(layer);
+            other |= graph.layers[layer].inputs.contains(&Source::Image);
+            open.extend(graph.layers[layer].inputs.iter().filter_map(|s| s.layer()));
+        }
+    }
+    layers.sort_unstable();
+    match (meets_trunk, other) {
+        (false, _) => Err(WhyNot::NoTrunk),
+        (true, true) => Err(WhyNot::ReadsElsewhere),
+        (true, false) => Ok(layers),
+    }
+}
+
+/// Whether the shortcut gives the trunk as it is when the branch adds zero: a linear sum, or an activation that
+/// the trunk went through already and that does nothing the second time.
+fn passes_trunk(graph: &Graph, shortcut: usize, trunk: usize) -> bool {
+    let activation = |layer: usize| match &graph.layers[layer].op {
+        Op::Convolution(c) => Some(c.activation),
+        Op::Shortcut { activation } => Some(*activation),
+        _ => None,
+    };
+    let idempotent = [Activation::Relu, Activation::Relu6, Activation::Hardtan];
+    match activation(shortcut) {
+        Some(Activation::Linear) => true,
+        Some(a) => idempotent.contains(&a) && activation(trunk) == Some(a),
+        None => false,
+    }
+}
+
+/// The convolution that makes the whole of `layer`'s output zero when its own is.
+fn zeroed_by(graph: &Graph, layer: usize) -> Option<usize> {
+    let l = &graph.layers[layer];
+    let next = match &l.op {
+        Op::Convolution(c) => return (c.activation.apply(0.0) == 0.0).then_some(layer),
+        Op::Dropout { .. } | Op::MaxPool(_) | Op::AveragePool | Op::Upsample { .. } | Op::Reorg { .. } => l.inputs[0],
+        Op::Route { .. } if l.inputs.len() == 1 => l.inputs[0],
+        Op::ScaleChannels { activation } | Op::Sam { activation } if activation.apply(0.0) == 0.0 => l.inputs[1],
+        _ => return None,
+    };
+    zeroed_by(graph, next.layer()?)
+}

@@ -1,0 +1,142 @@
+//! Making a plan: blocks first, then channels on what they leave, then what stays and why.
+
+use std::collections::BTreeMap;
+
+use super::apply::without_blocks;
+use super::blocks::{self, Block, Form};
+use super::carriers::Readers;
+use super::channels::Channels;
+use super::constants::{check_means, left_behind};
+use super::limits::{Fate, Limits};
+use super::plan::fingerprint;
+use super::scores::Scores;
+use super::select::{Budget, Selection};
+use super::widths::slim_graph;
+use super::{BlockPlan, Cost, LayerPlan, Means, PruneOptions, PrunePlan, WhyNot};
+use crate::{Error, Network, Result};
+
+/// Decides what goes. With `means`, a removed filter is replaced by its mean activation, else by act(beta), what
+/// remains of it when gamma is zero.
+///
+/// # Errors
+/// Options out of range; a target that can't be met, naming the nearest that can; means that do not fit the net.
+pub fn plan(network: &Network, options: &PruneOptions, means: Option<&Means>) -> Result<PrunePlan> {
+    options.check()?;
+    decide(network, options, means, |selection| selection.towards(options, &network.graph))
+}
+
+/// Decides what goes to keep within a budget of any kind, milliseconds on some device, say: as [`plan`], with
+/// `budget` in place of the options' target.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_within(
+    network: &Network,
+    options: &PruneOptions,
+    means: Option<&Means>,
+    budget: &Budget,
+) -> Result<PrunePlan> {
+    options.check()?;
+    let whole = (budget.cost)(&network.graph);
+    decide(network, options, means, |selection| selection.within(budget, whole, options))
+}
+
+fn decide(
+    network: &Network,
+    options: &PruneOptions,
+    means: Option<&Means>,
+    select: impl Fn(&Selection) -> Result<Vec<Fate>>,
+) -> Result<PrunePlan> {
+    if let Some(means) = means {
+        check_means(network, means)?;
+    }
+    let blocks = blocks::blocks(network);
+    let verdicts = blocks::choose(&blocks, options.layers);
+    let forms = chosen(&blocks, &verdicts, options.layers)?;
+    let (shallow, layers) = without_blocks(network, &forms)?;
+    let shallow_means = means.map(|m| renumbered(m, &layers));
+    let channels = Channels::of(&shallow.graph);
+    let scores = Scores::of(&shallow, &channels, options.criterion, options.groups);
+    let constants = left_behind(&shallow, shallow_means.as_ref());
+    let readers = Readers::of(&shallow, &channels, &constants);
+    let limits = Limits::of(&shallow.graph, &channels, &scores, readers, options);
+    let selection = Selection { graph: &shallow.graph, channels: &channels, scores: &scores, limits: &limits };
+    let fates = select(&selection)?;
+    let kept: Vec<bool> = fates.iter().map(|f| f.is_kept()).collect();
+    let gone = |class: usize| matches!(fates[class], Fate::Goes | Fate::Carries);
+    let gone_scores = scores.candidates.iter().filter(|c| gone(c.class)).map(|c| f64::from(c.score));
+    Ok(PrunePlan {
+        options: *options,
+        fingerprint: fingerprint(&network.graph),
+        threshold: gone_scores.fold(0.0, f64::max),
+        score_share: score_share(&scores, &channels, gone),
+        before: Cost::of(&network.graph),
+        after: Cost::of(&slim_graph(&shallow.graph, &channels, &kept)),
+        blocks: blocks.into_iter().zip(verdicts).map(|(block, stays)| block_plan(block, stays)).collect(),
+        layers: layer_plans(network, &layers, &channels, &fates, means),
+    })
+}
+
+fn chosen(blocks: &[Block], verdicts: &[Option<WhyNot>], wanted: usize) -> Result<Vec<Form>> {
+    let goes = blocks.iter().zip(verdicts).filter(|(_, why_not)| why_not.is_none());
+    let forms: Vec<Form> = goes.filter_map(|(block, _)| block.form.clone().ok()).collect();
+    if forms.len() < wanted {
+        return Err(Error::at("layers", format!("{wanted} residual blocks should go, but only {} can", forms.len()))
+            .fix(format!("ask for {} or fewer", forms.len())));
+    }
+    Ok(forms)
+}
+
+fn renumbered(means: &Means, layers: &[usize]) -> Means {
+    layers.iter().enumerate().filter_map(|(new, old)| Some((new, means.get(old)?.clone()))).collect()
+}
+
+/// The share of all filter scores that belongs to classes that go.
+fn score_share(scores: &Scores, channels: &Channels, gone: impl Fn(usize) -> bool) -> f64 {
+    let (mut all, mut going) = (0.0, 0.0);
+    for (layer, filters) in scores.filters.iter().enumerate() {
+        for (score, &class) in filters.iter().flatten().zip(&channels.outputs[layer]) {
+            all += f64::from(*score);
+            going += if gone(class) { f64::from(*score) } else { 0.0 };
+        }
+    }
+    if all > 0.0 { going / all } else { 0.0 }
+}
+
+fn block_plan(block: Block, stays: Option<WhyNot>) -> BlockPlan {
+    let layers = block.form.map_or(Vec::new(), |form| form.layers);
+    BlockPlan { shortcut: block.shortcut, layers, score: block.score, stays }
+}
+
+/// A plan for each convolution of the net as it is; `layers` are the old indices of those in `channels`.
+fn layer_plans(
+    network: &Network,
+    layers: &[usize],
+    channels: &Channels,
+    fates: &[Fate],
+    means: Option<&Means>,
+) -> Vec<LayerPlan> {
+    let plan = |(layer, c): (usize, &crate::graph::Convolution)| {
+        let mut plan = LayerPlan {
+            layer,
+            place: network.graph.layers[layer].place.clone(),
+            filters: c.filters,
+            kept: Vec::new(),
+            carriers: Vec::new(),
+            stays: BTreeMap::new(),
+            means: means.and_then(|m| m.get(&layer)).cloned(),
+        };
+        let output = layers.binary_search(&layer).map_or(&[][..], |new| &channels.outputs[new]);
+        for (filter, &class) in output.iter().enumerate() {
+            match fates[class] {
+                Fate::Goes => continue,
+                Fate::Carries => plan.carriers.push(filter),
+                Fate::Stays(reason) => plan.stays.entry(reason).or_default().push(filter),
+                Fate::Scores => {}
+            }
+            plan.kept.push(filter);
+        }
+        plan
+    };
+    network.graph.convolutions().map(plan).collect()
+}

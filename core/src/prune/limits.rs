@@ -1,0 +1,165 @@
+//! From the classes that score low to the classes that can go: floors, carriers, equal groups and multiples hold
+//! some of them. Classes are only ever brought back, so this ends.
+
+use super::carriers::Readers;
+use super::channels::{Channels, ClassId};
+use super::scores::Scores;
+use super::{PruneOptions, Reason};
+use crate::graph::{Graph, Op};
+
+/// What becomes of a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes.
+    Goes,
+    /// It goes as a channel and stays as a carrier of constants.
+    Carries,
+    /// It stays because it scores high enough.
+    Scores,
+    /// It stays for another reason.
+    Stays(Reason),
+}
+
+impl Fate {
+    /// Whether the channel is there in the slim net.
+    #[must_use]
+    pub fn is_kept(self) -> bool {
+        self != Self::Goes
+    }
+}
+
+/// Everything but scores that decides what can go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Why classes without a score stay, by class.
+    held: Vec<Option<Reason>>,
+    /// The worth of each class.
+    worth: Vec<(f32, f32)>,
+    /// The outputs of every convolution that makes classes, and how many channels stay at least.
+    floors: Vec<(Vec<ClassId>, usize)>,
+    /// Parts that must be equally wide.
+    balanced: Vec<Vec<Vec<ClassId>>>,
+    /// Lists whose width becomes a multiple.
+    rounded: Vec<Vec<ClassId>>,
+    multiple_of: usize,
+    readers: Readers,
+}
+
+impl Limits {
+    /// The limits that `graph` and `options` set.
+    #[must_use]
+    pub fn of(graph: &Graph, channels: &Channels, scores: &Scores, readers: Readers, options: &PruneOptions) -> Self {
+        let mut limits = Self {
+            held: scores.by_class.iter().map(|s| s.err()).collect(),
+            worth: (0..channels.classes.len()).map(|class| scores.worth(class)).collect(),
+            floors: Vec::new(),
+            balanced: Vec::new(),
+            rounded: Vec::new(),
+            multiple_of: options.multiple_of,
+            readers,
+        };
+        let parts = |list: &[ClassId], n: usize| -> Vec<Vec<ClassId>> {
+            list.chunks(list.len().div_ceil(n).max(1)).map(<[ClassId]>::to_vec).collect()
+        };
+        for (i, layer) in graph.layers.iter().enumerate() {
+            let output = &channels.outputs[i];
+            match &layer.op {
+                Op::Convolution(c) if !c.is_depthwise(channels.read(layer.inputs[0]).len()) => {
+                    let floor = ((output.len() as f64 * options.min_keep) as usize).max(1);
+                    limits.floors.push((output.clone(), floor));
+                    limits.rounded.extend(parts(output, c.groups));
+                    limits.balance(parts(channels.read(layer.inputs[0]), c.groups));
+                    limits.balance(parts(output, c.groups));
+                }
+                Op::Route { groups, .. } => {
+                    for input in &layer.inputs {
+                        limits.balance(parts(channels.read(*input), *groups));
+                    }
+                }
+                _ => {}
+            }
+        }
+        limits
+    }
+
+    fn balance(&mut self, parts: Vec<Vec<ClassId>>) {
+        if parts.len() > 1 && !self.balanced.contains(&parts) {
+            self.rounded.extend(parts.iter().cloned());
+            self.balanced.push(parts);
+        }
+    }
+
+    /// The fate of every class when those for which `low` holds score too low.
+    #[must_use]
+    pub fn settle(&self, low: &[bool]) -> Vec<Fate> {
+        let fate = |(held, low): (&Option<Reason>, &bool)| match held {
+            Some(reason) => Fate::Stays(*reason),
+            None if *low => Fate::Goes,
+            None => Fate::Scores,
+        };
+        let mut fates: Vec<Fate> = self.held.iter().zip(low).map(fate).collect();
+        for (list, floor) in &self.floors {
+            self.bring_back(&mut fates, list, *floor, Reason::Floor);
+        }
+        self.choose_carriers(&mut fates);
+        while self.even_out(&mut fates) | self.round_up(&mut fates) {}
+        self.release_carriers(&mut fates);
+        fates
+    }
+
+    /// Brings the best classes of `list` back until `wanted` of its channels stay; whether any came.
+    fn bring_back(&self, fates: &mut [Fate], list: &[ClassId], wanted: usize, reason: Reason) -> bool {
+        let kept = |fates: &[Fate]| list.iter().filter(|id| fates[**id].is_kept()).count();
+        if kept(fates) >= wanted {
+            return false;
+        }
+        let mut gone: Vec<ClassId> = list.iter().copied().filter(|id| !fates[*id].is_kept()).collect();
+        gone.sort_by(|a, b| self.worth[*b].partial_cmp(&self.worth[*a]).unwrap_or(a.cmp(b)).then(a.cmp(b)));
+        for id in gone {
+            if kept(fates) >= wanted {
+                break;
+            }
+            fates[id] = Fate::Stays(reason);
+        }
+        true
+    }
+
+    fn even_out(&self, fates: &mut [Fate]) -> bool {
+        let mut changed = false;
+        for parts in &self.balanced {
+            let widths = parts.iter().map(|part| part.iter().filter(|id| fates[**id].is_kept()).count());
+            let widest = widths.max().unwrap_or(0);
+            for part in parts {
+                changed |= self.bring_back(fates, part, widest, Reason::Balance);
+            }
+        }
+        changed
+    }
+
+    fn round_up(&self, fates: &mut [Fate]) -> bool {
+        let mut changed = false;
+        for list in &self.rounded {
+            let kept = list.iter().filter(|id| fates[**id].is_kept()).count();
+            let wanted = kept.next_multiple_of(self.multiple_of).min(list.len());
+            changed |= self.bring_back(fates, list, wanted, Reason::Multiple);
+        }
+        changed
+    }
+
+    fn choose_carriers(&self, fates: &mut [Fate]) {
+        let removed: Vec<bool> = fates.iter().map(|f| *f == Fate::Goes).collect();
+        for carrier in self.readers.carriers(&removed, |id| self.worth[id]) {
+            fates[carrier] = Fate::Carries;
+        }
+    }
+
+    /// A carrier that carries nothing but itself stays as the channel that it was: it costs the same.
+    fn release_carriers(&self, fates: &mut [Fate]) {
+        let removed: Vec<bool> = fates.iter().map(|f| *f == Fate::Goes).collect();
+        for (id, fate) in fates.iter_mut().enumerate() {
+            if *fate == Fate::Carries && !self.readers.need(id, &removed) {
+                *fate = Fate::Stays(Reason::CarriesConstants);
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Pruning as a whole: on random nets, on rules small enough to check by hand, and on real files.
+
+mod random_net;
+mod random_nets;
