@@ -1,3 +1,4 @@
 //! yoloslim: slims Darknet YOLO detectors.
 
 pub mod data;
+pub mod draw;

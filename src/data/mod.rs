@@ -14,7 +14,8 @@ mod mosaic;
 mod placement;
 mod prefetch;
 mod random;
-mod resample;
+pub(crate) mod resample;
+pub mod synthetic;
 
 pub use augment::Augment;
 pub use batch::{Batch, Target};

@@ -12,6 +12,8 @@ pub(crate) enum Purpose {
     Size = 2,
     /// How one sample is augmented.
     Sample = 3,
+    /// What a generated picture shows.
+    Scene = 4,
 }
 
 /// The stream for the `index`-th thing of an epoch: whoever asks, in whichever order, gets the same numbers.
