@@ -2,11 +2,14 @@
 
 use super::average_precision::{Curve, Judged};
 use super::grouping::ImageOfClass;
-use super::matching::{AreaRange, verdicts};
+use super::matching::{AreaRange, Verdict, verdicts};
 use super::{OperatingPoint, mean};
 
 /// Numbers of detections an image and class that recall is given for; the last is the limit of all figures.
 const LIMITS: [usize; 3] = [1, 10, 100];
+
+/// Number of IoU thresholds.
+const THRESHOLDS: usize = 10;
 
 /// The figures of one class in each range of size.
 pub(super) struct ClassCurves {
@@ -43,36 +46,50 @@ fn figures(images: &[ImageOfClass], area: AreaRange) -> Figures {
     if positives == 0 {
         return Figures::default();
     }
-    let curves: Vec<Vec<Curve>> = thresholds().map(|threshold| curves(images, area, threshold, positives)).collect();
-    let full = LIMITS.len() - 1;
-    let aps: Vec<f64> = curves.iter().map(|curves| curves[full].interpolated(100)).collect();
+    let ranked = ranked(images, area);
+    let curve = |level: usize| {
+        let judged = ranked.iter().map(|d| Judged { score: d.score, verdict: d.verdicts[level] });
+        Curve::new(judged, positives)
+    };
+    let curves: Vec<Curve> = (0..THRESHOLDS).map(curve).collect();
+    let aps: Vec<f64> = curves.iter().map(|curve| curve.interpolated(100)).collect();
+    let recall = |limit: usize| {
+        let within = ranked.iter().filter(|d| d.rank < limit).flat_map(|d| &d.verdicts);
+        within.filter(|&&verdict| verdict == Verdict::Hit).count() as f64 / (THRESHOLDS * positives) as f64
+    };
     Figures {
         ap: mean(aps.iter().copied()),
         ap50: Some(aps[0]),
         ap75: Some(aps[5]),
-        recall: std::array::from_fn(|limit| mean(curves.iter().map(|curves| curves[limit].final_recall()))),
-        best_f1: curves[0][full].best_f1(),
+        recall: LIMITS.map(|limit| Some(recall(limit))),
+        best_f1: curves[0].best_f1(),
     }
 }
 
 /// The IoU thresholds 0.50, 0.55 .. 0.95 with the rounding of numpy's linspace.
-fn thresholds() -> impl Iterator<Item = f64> {
+fn thresholds() -> [f64; THRESHOLDS] {
     let step = (0.95 - 0.5) / 9.0;
-    (0..10).map(move |i| if i == 9 { 0.95 } else { f64::from(i) * step + 0.5 })
+    std::array::from_fn(|i| if i == THRESHOLDS - 1 { 0.95 } else { i as f64 * step + 0.5 })
 }
 
-/// The curve at each of [`LIMITS`].
-fn curves(images: &[ImageOfClass], area: AreaRange, threshold: f64, positives: usize) -> Vec<Curve> {
-    let limit = LIMITS[LIMITS.len() - 1];
-    let mut judged: Vec<(usize, Judged)> = Vec::new();
+/// A detection, where it stood in its image, and what became of it at each threshold.
+struct Ranked {
+    score: f32,
+    rank: usize,
+    verdicts: [Verdict; THRESHOLDS],
+}
+
+/// The detections of all images by falling score, equal scores in the images' order.
+fn ranked(images: &[ImageOfClass], area: AreaRange) -> Vec<Ranked> {
+    let thresholds = thresholds();
+    let mut ranked: Vec<Ranked> = Vec::new();
     for image in images {
-        let verdicts = verdicts(image, limit, area, threshold);
-        let scored = image.detections.iter().zip(verdicts);
-        judged.extend(scored.map(|(d, verdict)| Judged { score: d.score, verdict }).enumerate());
+        let verdicts = verdicts(image, LIMITS[LIMITS.len() - 1], area, &thresholds);
+        let scored = image.detections.iter().zip(verdicts).enumerate();
+        ranked.extend(scored.map(|(rank, (d, verdicts))| Ranked { score: d.score, rank, verdicts }));
     }
-    judged.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
-    let within = |limit| judged.iter().filter(move |(rank, _)| *rank < limit).map(|(_, judged)| *judged);
-    LIMITS.iter().map(|&limit| Curve::new(within(limit), positives)).collect()
+    ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
+    ranked
 }
 
 #[cfg(test)]

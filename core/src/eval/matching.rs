@@ -1,6 +1,7 @@
 //! COCO's greedy matching of one image's detections to its labels.
 
 use super::grouping::ImageOfClass;
+use crate::boxes::Detection;
 use crate::labels::Object;
 
 /// What became of a detection.
@@ -29,44 +30,50 @@ impl AreaRange {
     }
 }
 
-/// The verdicts on the first `limit` detections at one IoU threshold (pycocotools, `evaluateImg`).
+/// The verdicts on the first `limit` detections at each IoU threshold (pycocotools, `evaluateImg`).
 ///
-/// Detections choose in score order among the labels that are left: the largest overlap of at least
-/// `threshold`, of equal ones the last, and a label that does not count only when no other will do. A crowd is
+/// Detections choose in score order among the labels that are left: the largest overlap of at least the
+/// threshold, of equal ones the last, and a label that does not count only when no other will do. A crowd is
 /// never used up.
-pub(super) fn verdicts(image: &ImageOfClass, limit: usize, area: AreaRange, threshold: f64) -> Vec<Verdict> {
-    let mut order: Vec<usize> = (0..image.truths.len()).collect();
-    order.sort_by_key(|&truth| !area.counts(image.truths[truth]));
-    let mut taken = vec![false; order.len()];
-    let judge = |index: usize, taken: &mut [bool]| {
-        let mut best: Option<usize> = None;
-        let mut bar = threshold.min(1.0 - 1e-10);
-        for &truth in order.iter().filter(|&&truth| !taken[truth] || image.truths[truth].crowd) {
-            let counts = area.counts(image.truths[truth]);
-            if !counts && best.is_some_and(|best| area.counts(image.truths[best])) {
-                break;
+pub(super) fn verdicts<const N: usize>(
+    image: &ImageOfClass,
+    limit: usize,
+    area: AreaRange,
+    thresholds: &[f64; N],
+) -> Vec<[Verdict; N]> {
+    let detections = image.detections.iter().take(limit);
+    let unmatched = |d: &&Detection| if area.contains(d.bbox.area()) { Verdict::Miss } else { Verdict::Ignored };
+    let mut verdicts: Vec<[Verdict; N]> = detections.map(|d| [unmatched(d); N]).collect();
+    let mut order: Vec<(usize, bool)> = image.truths.iter().map(|truth| area.counts(truth)).enumerate().collect();
+    order.sort_by_key(|(_, counts)| !counts);
+    for (level, threshold) in thresholds.iter().enumerate() {
+        let mut taken = vec![false; order.len()];
+        for (index, verdict) in verdicts.iter_mut().enumerate() {
+            let mut best: Option<(usize, bool)> = None;
+            let mut bar = threshold.min(1.0 - 1e-10);
+            for &(truth, counts) in order.iter().filter(|(t, _)| !taken[*t] || image.truths[*t].crowd) {
+                if !counts && best.is_some_and(|(_, best_counts)| best_counts) {
+                    break;
+                }
+                if image.overlap(index, truth) >= bar {
+                    bar = image.overlap(index, truth);
+                    best = Some((truth, counts));
+                }
             }
-            if image.overlap(index, truth) >= bar {
-                bar = image.overlap(index, truth);
-                best = Some(truth);
+            if let Some((truth, counts)) = best {
+                taken[truth] = true;
+                verdict[level] = if counts { Verdict::Hit } else { Verdict::Ignored };
             }
         }
-        best.inspect(|&truth| taken[truth] = true)
-    };
-    let detections = image.detections.iter().take(limit).enumerate();
-    let verdicts = detections.map(|(index, detection)| match judge(index, &mut taken) {
-        Some(truth) if area.counts(image.truths[truth]) => Verdict::Hit,
-        None if area.contains(detection.bbox.area()) => Verdict::Miss,
-        _ => Verdict::Ignored,
-    });
-    verdicts.collect()
+    }
+    verdicts
 }
 
 #[cfg(test)]
 mod tests {
     use super::Verdict::{Hit, Ignored, Miss};
     use super::*;
-    use crate::boxes::{BBox, Detection};
+    use crate::boxes::BBox;
 
     const ALL: AreaRange = AreaRange(0.0, 1e10);
 
@@ -151,14 +158,21 @@ mod tests {
         ];
         for (name, truths, detections, area, expected) in cases {
             let image = ImageOfClass::new(detections.iter().collect(), truths.iter().collect());
-            assert_eq!(verdicts(&image, 100, area, 0.5), expected, "{name}");
+            assert_eq!(verdicts(&image, 100, area, &[0.5]).concat(), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn each_threshold_is_judged_on_its_own() {
+        let (truth, near, exact) = (label(0.0, 10.0), detect(0.0, 8.0), detect(0.0, 10.0));
+        let image = ImageOfClass::new(vec![&near, &exact], vec![&truth]);
+        assert_eq!(verdicts(&image, 100, ALL, &[0.5, 0.9]), [[Hit, Miss], [Miss, Hit]]);
     }
 
     #[test]
     fn detections_past_the_limit_are_not_judged() {
         let detections = [detect(0.0, 10.0), detect(20.0, 10.0)];
         let image = ImageOfClass::new(detections.iter().collect(), Vec::new());
-        assert_eq!(verdicts(&image, 1, ALL, 0.5), [Miss]);
+        assert_eq!(verdicts(&image, 1, ALL, &[0.5]), [[Miss]]);
     }
 }

@@ -74,8 +74,8 @@ fn join_plain(base: &Path, entry: &str) -> PathBuf {
 pub(super) fn sizes(images: &[PathBuf], source: &Path) -> Result<Vec<(usize, usize)>> {
     let mut sizes = Vec::with_capacity(images.len());
     let mut missing: Vec<&PathBuf> = Vec::new();
-    for image in images {
-        match size(image) {
+    for (image, read) in images.iter().zip(read_sizes(images)) {
+        match read {
             Ok(size) => sizes.push(size),
             Err(_) if !image.is_file() => missing.push(image),
             Err(error) => return Err(error),
@@ -89,6 +89,17 @@ pub(super) fn sizes(images: &[PathBuf], source: &Path) -> Result<Vec<(usize, usi
         )
         .fix("put the images there or take them off the list")),
     }
+}
+
+/// Headers are small and far apart on the disk, so that several threads wait for them.
+fn read_sizes(images: &[PathBuf]) -> Vec<Result<(usize, usize)>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let read = |part: &[PathBuf]| part.iter().map(|image| size(image)).collect::<Vec<_>>();
+    std::thread::scope(|scope| {
+        let parts = images.chunks(images.len().div_ceil(threads).max(1));
+        let running: Vec<_> = parts.map(|part| scope.spawn(move || read(part))).collect();
+        running.into_iter().flat_map(|part| part.join().unwrap_or_else(|e| std::panic::resume_unwind(e))).collect()
+    })
 }
 
 fn size(image: &Path) -> Result<(usize, usize)> {

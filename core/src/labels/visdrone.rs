@@ -41,8 +41,8 @@ pub(super) fn load(folder: &Path) -> Result<Dataset> {
     let mut warnings = Warnings::default();
     let mut samples = Vec::with_capacity(images.len());
     for (image, size) in images.into_iter().zip(sizes) {
-        let name = image.file_stem().unwrap_or_default();
-        let file = folder.join("annotations").join(name).with_extension("txt");
+        let name = image.with_extension("txt");
+        let file = folder.join("annotations").join(name.file_name().unwrap_or_default());
         let objects = if file.exists() {
             objects(&file, size, &mut warnings)?
         } else {

@@ -82,13 +82,18 @@ pub(super) fn load(folder: &Path, split: &Split) -> Result<Dataset> {
 fn ids(folder: &Path, split: &Split) -> Result<Vec<String>> {
     let lists = folder.join("ImageSets").join("Main");
     let list = split.spellings().iter().map(|name| lists.join(format!("{name}.txt"))).find(|list| list.is_file());
-    let list = list.ok_or_else(|| {
-        Error::at(lists.join(format!("{split}.txt")).display(), "the list of this split is missing")
-            .fix("write it with one image name a line, without extension, or choose another split")
-    })?;
+    let list = list.ok_or_else(|| missing_list(&lists, split))?;
     let text = files::read_text(&list)?;
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty());
-    Ok(lines.map(str::to_owned).collect())
+    let id = |line: &str| if image_files::is_image(Path::new(line)) { stem(Path::new(line)) } else { line.to_owned() };
+    Ok(lines.map(id).collect())
+}
+
+fn missing_list(lists: &Path, split: &Split) -> Error {
+    let there: Vec<String> = image_files::entries(lists).unwrap_or_default().iter().map(|list| stem(list)).collect();
+    let fix = "write it with one image name a line, without extension";
+    let error = Error::at(lists.join(format!("{split}.txt")).display(), "the list of this split is missing");
+    if there.is_empty() { error.fix(fix) } else { error.fix(format!("{fix}, or choose one of: {}", there.join(", "))) }
 }
 
 fn names_file(folder: &Path) -> Result<Option<PathBuf>> {
@@ -193,7 +198,7 @@ mod tests {
         let folder = Folder::new();
         folder.image("JPEGImages/a.png", 100, 50);
         folder.image("JPEGImages/b.png", 100, 50);
-        folder.text("ImageSets/Main/train.txt", "a\r\nb\r\n");
+        folder.text("ImageSets/Main/train.txt", "a\r\nb.png\r\n");
         folder.text(
             "Annotations/a.xml",
             &format!(
@@ -241,6 +246,7 @@ mod tests {
         assert!(message.contains("a.xml: this is no VOC annotation"), "{message}");
         let message = load(&folder.path(""), &Split::Test).unwrap_err().to_string();
         assert!(message.contains("Main/test.txt: the list of this split is missing"), "{message}");
+        assert!(message.contains("or choose one of: train"), "{message}");
     }
 
     #[test]
@@ -260,6 +266,7 @@ mod tests {
         let val = load(&folder, &Split::Val).unwrap();
         assert_eq!(train.names, ["con_mascarilla", "mascarilla_mal_puesta", "sin_mascarilla"]);
         assert_eq!((train.samples.len(), val.samples.len()), (686, 162));
+        assert!(crate::labels::duplicates(&train, &val).is_empty());
     }
 
     #[test]
