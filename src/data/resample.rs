@@ -1,7 +1,8 @@
 //! Bilinear resampling of part of one picture into part of another.
 
-use fast_image_resize::images::{CroppedImageMut, Image, ImageRef};
-use fast_image_resize::{CropBox, FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, SrcCropping};
+use fast_image_resize::images::{TypedCroppedImageMut, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer, SrcCropping};
 use yoloslim_core::{Error, Result};
 
 use super::image::Rgb;
@@ -30,15 +31,15 @@ pub(crate) fn resample(image: &Rgb, crop: CropBox, canvas: &mut Rgb, to: Rect) -
     let failed = |e: &dyn std::fmt::Display| {
         Error::at(format!("image of {}x{}", image.width, image.height), format!("cannot be resized: {e}"))
     };
-    let source = ImageRef::new(image.width as u32, image.height as u32, &image.pixels, PixelType::U8x3)
+    // The views are typed: an untyped resize compiles the filters for every pixel format there is.
+    let source = TypedImageRef::<U8x3>::from_buffer(image.width as u32, image.height as u32, &image.pixels)
         .map_err(|e| failed(&e))?;
     let (width, height) = (canvas.width as u32, canvas.height as u32);
+    let target = TypedImage::<U8x3>::from_buffer(width, height, &mut canvas.pixels).map_err(|e| failed(&e))?;
     let mut target =
-        Image::from_slice_u8(width, height, &mut canvas.pixels, PixelType::U8x3).map_err(|e| failed(&e))?;
-    let mut target =
-        CroppedImageMut::new(&mut target, to.left as u32, to.top as u32, to.width as u32, to.height as u32)
+        TypedCroppedImageMut::new(target, to.left as u32, to.top as u32, to.width as u32, to.height as u32)
             .map_err(|e| failed(&e))?;
-    Resizer::new().resize(&source, &mut target, &options).map_err(|e| failed(&e))
+    Resizer::new().resize_typed(&source, &mut target, &options).map_err(|e| failed(&e))
 }
 
 /// The crop that is the whole of `image`.
