@@ -80,17 +80,23 @@ fn convolution(network: &Network, i: usize, c: &Convolution, map: &[f64], from: 
     let tap = |at: usize, stride: usize, k: usize, len: usize| {
         (at * stride + k * c.dilation).checked_sub(c.pad).filter(|v| *v < len)
     };
+    // For each output pixel, the taps that it uses and the input pixels that they read.
+    let taps = |y: usize, x: usize| -> Vec<(usize, usize)> {
+        let all = (0..c.size).flat_map(|ky| (0..c.size).map(move |kx| (ky, kx)));
+        let inside = all.filter_map(|(ky, kx)| {
+            let row = tap(y, c.stride_y, ky, from.height)?;
+            Some((ky * c.size + kx, row * from.width + tap(x, c.stride_x, kx, from.width)?))
+        });
+        inside.collect()
+    };
+    let pixels: Vec<_> = (0..to.area()).map(|pixel| taps(pixel / to.width, pixel % to.width)).collect();
     let out = each(to, |o, y, x| {
-        let first = o / outputs * inputs;
         let mut sum = 0.0;
-        for ky in 0..c.size {
-            let Some(row) = tap(y, c.stride_y, ky, from.height) else { continue };
-            for kx in 0..c.size {
-                let Some(column) = tap(x, c.stride_x, kx, from.width) else { continue };
-                for j in 0..inputs {
-                    let weight = weights.kernel[((o * inputs + j) * c.size + ky) * c.size + kx];
-                    sum += f64::from(weight) * map[((first + j) * from.height + row) * from.width + column];
-                }
+        for j in 0..inputs {
+            let kernel = &weights.kernel[(o * inputs + j) * c.size * c.size..];
+            let channel = &map[(o / outputs * inputs + j) * from.area()..];
+            for &(k, pixel) in &pixels[y * to.width + x] {
+                sum += f64::from(kernel[k]) * channel[pixel];
             }
         }
         match &weights.norm {

@@ -47,6 +47,9 @@ fn check_fit(network: &Network, plan: &PrunePlan) -> Result<()> {
         if !ascending || l.carriers.iter().any(|f| l.kept.binary_search(f).is_err()) {
             return misfit(format!("the filters kept of layer #{layer} are out of order or range"));
         }
+        if l.means.as_ref().is_some_and(|m| m.len() != l.filters || m.iter().any(|v| !v.is_finite())) {
+            return misfit(format!("the means of layer #{layer} are not one number a filter"));
+        }
     }
     if plan.fingerprint != fingerprint(&network.graph) {
         return misfit("its fingerprint is another net's".to_owned());

@@ -149,3 +149,85 @@ fn zeroed_by(graph: &Graph, layer: usize) -> Option<usize> {
     };
     zeroed_by(graph, next.layer()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::darknet::Cfg;
+
+    fn forms(layers: &str) -> Vec<Result<Form, WhyNot>> {
+        let text = format!("[net]\nwidth=8\nheight=8\n{}", layers.replace("BN", "batch_normalize=1\nfilters"));
+        let network = Network::initialise(Cfg::parse(text.as_bytes()).unwrap(), 1).unwrap();
+        blocks(&network).into_iter().map(|b| b.form).collect()
+    }
+
+    /// A convolution of four filters.
+    const C: &str = "[convolutional]\nBN=4\nactivation=leaky\n";
+
+    #[test]
+    fn a_branch_of_any_length_and_kind_can_go() {
+        let cases = [
+            (format!("{C}{C}[shortcut]\nfrom=-2\n"), 1..3, 1),
+            (format!("{C}{C}{C}[dropout]\n[shortcut]\nfrom=0\n"), 1..5, 2),
+            (format!("{C}{C}{C}[route]\nlayers=-1,-2\n{C}[shortcut]\nfrom=0\n"), 1..6, 4),
+            (
+                format!("{C}{C}[avgpool]\n[convolutional]\nBN=4\n[scale_channels]\nfrom=1\n[shortcut]\nfrom=0\n"),
+                1..6,
+                1,
+            ),
+            (C.replace("leaky", "relu") + C + "[shortcut]\nfrom=0\nactivation=relu\n", 1..3, 1),
+        ];
+        for (layers, range, convolution) in cases {
+            let wanted = Form { trunk: range.start - 1, layers: range.collect(), convolution };
+            assert_eq!(
+                forms(&layers.replace("[shortcut]\nfrom=0\n", "[shortcut]\nactivation=linear\nfrom=0\n")),
+                [Ok(wanted)],
+                "{layers}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_go_says_why() {
+        let linear = "activation=linear\n";
+        let cases = [
+            (format!("{C}{C}[shortcut]\nfrom=0,0\n"), WhyNot::ManyInputs),
+            (format!("{C}{C}[route]\nlayers=0\n{C}[shortcut]\nfrom=1\n"), WhyNot::NoTrunk),
+            (format!("{C}[convolutional]\nBN=3\n[shortcut]\nfrom=0\n{linear}"), WhyNot::ChannelsDiffer),
+            (format!("{C}{C}{C}[shortcut]\nfrom=0\n{linear}[route]\nlayers=1\n"), WhyNot::ReadElsewhere),
+            (format!("{C}{C}{C}[route]\nlayers=-1,0\n{C}[shortcut]\nfrom=1\n{linear}"), WhyNot::ReadsElsewhere),
+            (
+                format!(
+                    "{C}[convolutional]\nBN=6\n[yolo]\nmask=0\nanchors=4,4\nclasses=1\n{C}[shortcut]\nfrom=0\n{linear}"
+                ),
+                WhyNot::HasHead,
+            ),
+            (format!("{C}{C}[route]\nlayers=0\n{C}[shortcut]\nfrom=0\n{linear}"), WhyNot::NotContiguous),
+            (format!("{C}[convolutional]\nBN=4\nactivation=logistic\n[shortcut]\nfrom=0\n{linear}"), WhyNot::NeverZero),
+            (
+                format!(
+                    "{C}{C}[reorg]\nstride=1\n[route]\nlayers=-1\ngroups=2\n[route]\nlayers=-1,-1\n[shortcut]\nfrom=0\n{linear}"
+                ),
+                WhyNot::NeverZero,
+            ),
+            (format!("{C}[convolutional]\nfilters=4\nactivation=leaky\n[shortcut]\nfrom=0\n{linear}"), WhyNot::NoGamma),
+            (format!("{C}{C}[shortcut]\nfrom=0\nactivation=relu\n"), WhyNot::Activation),
+        ];
+        for (layers, wanted) in cases {
+            assert_eq!(forms(&layers), [Err(wanted)], "{layers}");
+        }
+    }
+
+    #[test]
+    fn the_lowest_go_and_blocks_within_blocks_go_once() {
+        let form = |layers: std::ops::Range<usize>| {
+            Ok(Form { trunk: layers.start - 1, layers: layers.collect(), convolution: 0 })
+        };
+        let block = |form, score| Block { shortcut: 0, form, score: Some(score) };
+        let all =
+            [block(form(1..4), 0.3), block(form(1..8), 0.2), block(form(8..10), 0.5), block(Err(WhyNot::NoTrunk), 0.0)];
+        let not_lowest = Some(WhyNot::NotAmongLowest);
+        assert_eq!(choose(&all, 0), [not_lowest, not_lowest, not_lowest, Some(WhyNot::NoTrunk)]);
+        assert_eq!(choose(&all, 2), [Some(WhyNot::Overlaps), None, None, Some(WhyNot::NoTrunk)]);
+    }
+}

@@ -213,3 +213,47 @@ impl Builder {
         Channels { image: rename(image), outputs: outputs.into_iter().map(rename).collect(), classes }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::darknet::Cfg;
+
+    fn channels(layers: &str) -> Channels {
+        let text = format!("[net]\nwidth=8\nheight=8\n{layers}");
+        Channels::of(&Graph::from_cfg(&Cfg::parse(text.as_bytes()).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn each_layer_kind_makes_unites_joins_or_passes_on() {
+        let c = "[convolutional]\nfilters=4\n";
+        // The image takes the classes 0 to 2.
+        let cases: [(String, &[ClassId]); 9] = [
+            (c.to_owned(), &[3, 4, 5, 6]),
+            (format!("{c}[convolutional]\nfilters=8\ngroups=4\n"), &[3, 3, 4, 4, 5, 5, 6, 6]),
+            (format!("{c}[convolutional]\nfilters=4\ngroups=2\n"), &[7, 8, 9, 10]),
+            (format!("{c}{c}[shortcut]\nfrom=0\n"), &[3, 4, 5, 6]),
+            (format!("{c}[convolutional]\nfilters=6\n[shortcut]\nfrom=0\n"), &[3, 4, 5, 6, 7, 8]),
+            (format!("{c}{c}[route]\nlayers=1,0\n"), &[7, 8, 9, 10, 3, 4, 5, 6]),
+            (format!("{c}{c}[route]\nlayers=1,0\ngroups=2\ngroup_id=1\n"), &[9, 10, 5, 6]),
+            (format!("{c}[maxpool]\nsize=3\n[upsample]\n[dropout]\n[avgpool]\n"), &[3, 4, 5, 6]),
+            (format!("{c}[avgpool]\n{c}[scale_channels]\nfrom=0\n"), &[3, 4, 5, 6]),
+        ];
+        for (layers, wanted) in cases {
+            assert_eq!(channels(&layers).outputs.last().unwrap(), wanted, "{layers}");
+        }
+    }
+
+    #[test]
+    fn what_the_image_a_head_or_a_reorg_touches_is_protected() {
+        let protected = |layers: &str, id: usize| channels(layers).classes[id].protected;
+        let c = "[convolutional]\nfilters=4\n";
+        assert_eq!(protected(c, 0), Some(Reason::Image));
+        assert_eq!(protected(&format!("{c}{c}"), 3), None);
+        assert_eq!(protected(&format!("{c}{c}"), 7), Some(Reason::ProtectedHead));
+        assert_eq!(protected(&format!("{c}[reorg]\nstride=2\n{c}"), 3), Some(Reason::Reorg));
+        let head = "[convolutional]\nfilters=6\n[yolo]\nmask=0\nanchors=1,1\nclasses=1\n";
+        assert_eq!(protected(&format!("{c}{head}[route]\nlayers=0\n{c}"), 7), Some(Reason::ProtectedHead));
+        assert_eq!(protected(&format!("{c}{head}[route]\nlayers=0\n{c}"), 13), None);
+    }
+}

@@ -85,3 +85,28 @@ pub fn slim_convolution(weights: &ConvWeights, kept: &[usize], groups: &[Inputs]
     }
     slim
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KERNEL: [f32; 8] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+
+    #[test]
+    fn without_a_carrier_what_is_gone_adds_up_to_one_number() {
+        let channels = [Input::Kept, Input::Gone { constant: 0.5 }, Input::Gone { constant: -1.0 }, Input::Kept];
+        let inputs = Inputs { channels: &channels, padded: true, taps: 2 };
+        assert_eq!(slim_filter(&KERNEL, &inputs), (vec![1.0, 2.0, 7.0, 8.0], 3.5 - 11.0));
+    }
+
+    #[test]
+    fn the_first_carrier_takes_all_taps_of_a_padded_convolution_and_none_else() {
+        let carrier = |constant| Input::Carrier { constant, carried: 2.0 };
+        let channels = [Input::Gone { constant: 1.0 }, carrier(3.0), carrier(0.0), Input::Kept];
+        let padded = Inputs { channels: &channels, padded: true, taps: 2 };
+        // (1 + 9, 2 + 12) / 2
+        assert_eq!(slim_filter(&KERNEL, &padded), (vec![5.0, 7.0, 0.0, 0.0, 7.0, 8.0], 0.0));
+        let bare = Inputs { padded: false, ..padded };
+        assert_eq!(slim_filter(&KERNEL, &bare), (vec![0.0, 0.0, 0.0, 0.0, 7.0, 8.0], 24.0));
+    }
+}

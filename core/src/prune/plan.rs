@@ -32,6 +32,9 @@ pub struct PrunePlan {
     pub layers: Vec<LayerPlan>,
 }
 
+/// The share of all |gamma| that a sparsely trained net can lose without losing its accuracy at once.
+const HARMLESS_SHARE: f64 = 0.05;
+
 /// What a net costs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,6 +130,20 @@ impl PrunePlan {
         let mut json = serde_json::to_vec(self).map_err(|e| Error::at(path.display(), e))?;
         json.push(b'\n');
         files::write_whole(path, &json)
+    }
+
+    /// What speaks against the plan, a sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.score_share > HARMLESS_SHARE {
+            warnings.push(format!(
+                "the channels that go hold {:.0} % of all |gamma|, so accuracy will fall; train with sparsity first, or \
+                 prune less",
+                self.score_share * 100.0
+            ));
+        }
+        warnings
     }
 
     /// The blocks that go.

@@ -78,3 +78,23 @@ fn score(class: &Class, filters: &[Option<Vec<f32>>], groups: Groups) -> Result<
     });
     score.map(|score| (score, rank)).ok_or(Reason::NoGamma)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::darknet::Cfg;
+
+    #[test]
+    fn among_equal_scores_every_layer_loses_the_same_share() {
+        let conv = |n: usize| format!("[convolutional]\nbatch_normalize=1\nfilters={n}\nactivation=leaky\n");
+        let text = format!("[net]\nwidth=8\nheight=8\n{}{}{}", conv(4), conv(8), conv(2));
+        let network = Network::initialise(Cfg::parse(text.as_bytes()).unwrap(), 1).unwrap();
+        let channels = Channels::of(&network.graph);
+        let scores = Scores::of(&network, &channels, Criterion::Gamma, Groups::Union);
+        let first_half = scores.candidates[..6].iter();
+        let layers: Vec<usize> = first_half.map(|c| channels.classes[c.class].producers[0].layer).collect();
+        assert_eq!(layers.iter().filter(|l| **l == 0).count(), 2);
+        assert_eq!(layers.iter().filter(|l| **l == 1).count(), 4);
+        assert_eq!(scores.by_class[0], Err(Reason::Image));
+    }
+}

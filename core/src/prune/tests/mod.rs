@@ -2,3 +2,5 @@
 
 mod random_net;
 mod random_nets;
+mod real_files;
+mod rules;

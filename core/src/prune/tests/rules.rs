@@ -1,0 +1,320 @@
+//! Each rule on a net small enough to see through.
+
+use std::collections::BTreeMap;
+
+use crate::Network;
+use crate::darknet::Cfg;
+use crate::prune::{
+    Budget, Groups, PROOF_TOLERANCE, PruneOptions, PrunePlan, Reason, Target, WhyNot, apply, max_relative_difference,
+    plan, plan_within,
+};
+use crate::{cost, reference};
+
+/// `[convolutional]` with normalisation.
+fn conv(filters: usize, size: usize, more: &str) -> String {
+    format!("[convolutional]\nbatch_normalize=1\nfilters={filters}\nsize={size}\npad=1\nactivation=leaky\n{more}")
+}
+
+const HEAD: &str = "[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nmask=0\nanchors=4,4\nclasses=1\n";
+
+/// A net of `layers` and a head, the gammas of some layers given, all betas zero (so that nothing is left behind).
+fn net(layers: &str, gammas: &[(usize, &[f32])]) -> Network {
+    let text = format!("[net]\nwidth=8\nheight=8\n{layers}{HEAD}");
+    let mut network = Network::initialise(Cfg::parse(text.as_bytes()).unwrap(), 3).unwrap();
+    for (layer, values) in gammas {
+        network.conv_mut(*layer).norm.as_mut().unwrap().gamma.copy_from_slice(values);
+    }
+    network
+}
+
+fn options(share: f64) -> PruneOptions {
+    PruneOptions { target: Target::Channels(share), min_keep: 0.0, ..PruneOptions::default() }
+}
+
+fn kept(plan: &PrunePlan) -> Vec<(usize, Vec<usize>)> {
+    plan.layers.iter().map(|l| (l.layer, l.kept.clone())).collect()
+}
+
+/// Applies a plan, proves it, and gives the difference in cfg text.
+fn proven(network: &Network, plan: &PrunePlan) -> Network {
+    let pruned = apply(network, plan).unwrap();
+    let image: Vec<f32> = (0..network.graph.input.len()).map(|i| ((i * 37 % 101) as f32 / 50.0) - 1.0).collect();
+    let (a, b) = (reference::run(&pruned.masked, &image), reference::run(&pruned.compact, &image));
+    assert!(max_relative_difference(&a, &b) <= PROOF_TOLERANCE);
+    pruned.compact
+}
+
+#[test]
+fn groups_differ_in_whose_score_counts() {
+    // A stage of two members, 0 and 2, and a free layer 1 between them.
+    let layers =
+        format!("{}{}{}[shortcut]\nfrom=-3\nactivation=linear\n", conv(4, 1, ""), conv(4, 1, ""), conv(4, 1, ""));
+    let network =
+        net(&layers, &[(0, &[0.9, 0.1, 0.2, 0.8]), (1, &[0.3, 0.5, 0.6, 0.7]), (2, &[0.05, 0.95, 0.15, 0.04])]);
+    let cases: [(Groups, f64, &[usize], &[usize]); 3] = [
+        // Union: stage 0.9, 0.95, 0.2, 0.8.
+        (Groups::Union, 0.25, &[0, 1, 3], &[1, 2, 3]),
+        // Leader: stage 0.9, 0.1, 0.2, 0.8.
+        (Groups::Leader, 0.25, &[0, 3], &[0, 1, 2, 3]),
+        // Frozen: only layer 1 may lose anything.
+        (Groups::Frozen, 0.5, &[0, 1, 2, 3], &[2, 3]),
+    ];
+    for (groups, share, stage, free) in cases {
+        let plan = plan(&network, &PruneOptions { groups, ..options(share) }, None).unwrap();
+        let wanted = [(0, stage.to_vec()), (1, free.to_vec()), (2, stage.to_vec()), (4, (0..6).collect())];
+        assert_eq!(kept(&plan), wanted, "{groups:?}");
+        proven(&network, &plan);
+    }
+    let frozen = plan(&network, &PruneOptions { groups: Groups::Frozen, ..options(0.5) }, None).unwrap();
+    assert_eq!(frozen.layers[0].stays, BTreeMap::from([(Reason::Frozen, vec![0, 1, 2, 3])]));
+    assert_eq!(frozen.layers[3].stays, BTreeMap::from([(Reason::ProtectedHead, (0..6).collect())]));
+}
+
+#[test]
+fn a_layer_keeps_its_floor_by_its_best_filters() {
+    let network = net(&(conv(4, 1, "") + &conv(4, 1, "")), &[(0, &[0.1, 0.2, 0.4, 0.3]), (1, &[5.0; 4])]);
+    for (min_keep, wanted) in [(0.0, vec![2]), (0.5, vec![2, 3]), (0.8, vec![1, 2, 3])] {
+        let plan = plan(&network, &PruneOptions { min_keep, ..options(0.5) }, None).unwrap();
+        assert_eq!(plan.layers[0].kept, wanted, "{min_keep}");
+        assert_eq!(plan.layers[0].stays[&Reason::Floor], wanted, "{min_keep}");
+    }
+}
+
+#[test]
+fn filters_are_rounded_up_to_a_multiple_by_the_best_that_would_go() {
+    let gammas = [0.1, 0.9, 0.3, 0.8, 0.2, 0.7, 0.4, 0.6];
+    let network = net(&(conv(8, 1, "") + &conv(6, 1, "")), &[(0, &gammas), (1, &[5.0; 6])]);
+    for (low, wanted, back) in [(3, vec![0, 1, 2, 3, 4, 5, 6, 7], vec![0, 2, 4]), (6, vec![1, 3, 5, 7], vec![5, 7])] {
+        let share = f64::from(low) / 14.0 + 1e-9;
+        let plan = plan(&network, &PruneOptions { multiple_of: 4, ..options(share) }, None).unwrap();
+        assert_eq!(plan.layers[0].kept, wanted);
+        assert_eq!(plan.layers[0].stays[&Reason::Multiple], back);
+        // Six is no multiple of four and has nothing to fill it up with: the layer stays whole.
+        assert_eq!(plan.layers[1].kept.len(), 6);
+    }
+}
+
+#[test]
+fn the_parts_of_a_grouped_route_stay_equally_wide() {
+    let layers = conv(6, 1, "") + "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n" + &conv(4, 1, "");
+    let network = net(&layers, &[(0, &[0.1, 0.2, 0.3, 0.9, 0.8, 0.15]), (2, &[5.0; 4])]);
+    let plan = plan(&network, &options(0.4), None).unwrap();
+    // 0.1, 0.15, 0.2 and 0.3 are low; the first half gets back as many as the second keeps.
+    assert_eq!(plan.layers[0].kept, [1, 2, 3, 4]);
+    assert_eq!(plan.layers[0].stays[&Reason::Balance], [1, 2]);
+    assert_eq!(proven(&network, &plan).graph.layers[1].shape.channels, 2);
+}
+
+#[test]
+fn the_groups_of_a_convolution_stay_equally_wide_on_both_sides() {
+    let layers = conv(8, 1, "") + &conv(4, 3, "groups=2\n");
+    let network = net(&layers, &[(0, &[0.1, 0.2, 0.9, 0.9, 0.9, 0.9, 0.9, 0.3]), (1, &[0.9, 0.9, 0.15, 0.8])]);
+    let plan = plan(&network, &options(0.34), None).unwrap();
+    // Low: 0.1, 0.2, 0.3 of the first layer and 0.15 of the second.
+    assert_eq!(plan.layers[0].kept, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(plan.layers[1].kept, [0, 1, 2, 3]);
+    assert_eq!(plan.layers[1].stays[&Reason::Balance], [2]);
+    proven(&network, &plan);
+}
+
+#[test]
+fn a_depthwise_convolution_follows_its_input_and_counts_for_the_union() {
+    let layers = conv(4, 1, "") + &conv(4, 3, "groups=4\n") + &conv(4, 1, "");
+    let network = net(&layers, &[(0, &[0.1, 0.2, 0.1, 0.9]), (1, &[0.1, 0.1, 0.7, 0.9]), (2, &[5.0; 4])]);
+    let plan = plan(&network, &options(0.25), None).unwrap();
+    assert_eq!((&plan.layers[0].kept, &plan.layers[1].kept), (&vec![2, 3], &vec![2, 3]));
+    let compact = proven(&network, &plan);
+    let text = compact.cfg.to_string();
+    assert!(text.contains("groups=2") && !text.contains("groups=4"), "{text}");
+}
+
+#[test]
+fn one_carrier_serves_all_padded_readers_and_only_where_constants_show() {
+    // Layer 0 is read by two padded convolutions (through a pool and a route); the last one reads without padding.
+    let layers = conv(6, 1, "")
+        + &conv(3, 3, "")
+        + "[route]\nlayers=0\n[maxpool]\nsize=3\nstride=1\n"
+        + &conv(3, 3, "")
+        + "[route]\nlayers=-1,1\n";
+    let mut network = net(&layers, &[(0, &[0.1, 0.2, 0.3, 0.15, 5.0, 5.0]), (1, &[5.0; 3]), (4, &[5.0; 3])]);
+    let without = plan(&network, &options(0.34), None).unwrap();
+    assert_eq!((without.layers[0].kept.as_slice(), without.layers[0].carriers.len()), (&[4, 5][..], 0));
+    network.conv_mut(0).bias.fill(0.7);
+    let with = plan(&network, &options(0.34), None).unwrap();
+    // The one that is worth least gives itself up.
+    assert_eq!((with.layers[0].kept.as_slice(), with.layers[0].carriers.as_slice()), (&[0, 4, 5][..], &[0][..]));
+    proven(&network, &with);
+    // What one channel leaves behind needs no carrier: the channel itself can stay for the same price.
+    let one = plan(&network, &options(0.1), None).unwrap();
+    assert_eq!((one.layers[0].kept.len(), one.layers[0].carriers.len()), (6, 0));
+    assert_eq!(one.layers[0].stays[&Reason::CarriesConstants], [0]);
+}
+
+/// Four blocks of forms that occur in trained nets, around a stage of width 4.
+fn residual_net() -> Network {
+    let layers = [
+        conv(4, 3, ""),                                                                // 0
+        conv(2, 1, "") + &conv(4, 3, "") + "[shortcut]\nfrom=-3\nactivation=linear\n", // 1 2 3
+        conv(4, 1, "")
+            + &conv(4, 3, "groups=4\n")
+            + &conv(4, 1, "")
+            + "[dropout]\n[shortcut]\nfrom=-5\nactivation=linear\n", // 4 .. 8
+        conv(2, 1, "") + &conv(4, 3, "") + "[shortcut]\nfrom=8\nactivation=leaky\n",   // 9 10 11
+        conv(2, 1, "") + &conv(4, 3, "") + "[shortcut]\nfrom=-3\nactivation=linear\n", // 12 13 14
+        "[route]\nlayers=3,13\n".to_owned(),                                           // 15
+    ];
+    net(&layers.concat(), &[(2, &[0.5; 4]), (6, &[0.2; 4]), (10, &[0.1; 4]), (13, &[0.1; 4])])
+}
+
+#[test]
+fn residual_blocks_of_any_form_go_by_their_score_and_references_are_mended() {
+    let mut network = residual_net();
+    super::random_net::randomise(&mut network, &mut rand::SeedableRng::seed_from_u64(1));
+    for (layer, gamma) in [(2, 0.5), (6, 0.2), (10, 0.1), (13, 0.1)] {
+        network.conv_mut(layer).norm.as_mut().unwrap().gamma.fill(gamma);
+    }
+    let plan = plan(&network, &PruneOptions { layers: 1, ..options(0.0) }, None).unwrap();
+    let verdicts: Vec<_> = plan.blocks.iter().map(|b| (b.shortcut, b.stays)).collect();
+    let wanted = [
+        (3, Some(WhyNot::NotAmongLowest)),
+        (8, None),
+        (11, Some(WhyNot::Activation)),
+        (14, Some(WhyNot::ReadElsewhere)),
+    ];
+    assert_eq!(verdicts, wanted);
+    assert_eq!(plan.blocks[1].layers, [4, 5, 6, 7, 8]);
+    let compact = proven(&network, &plan);
+    assert_eq!(compact.cfg.layers().len(), network.cfg.layers().len() - 5);
+    assert_eq!(compact.cfg.layers()[6].get("from"), Some("3"));
+    assert_eq!(compact.cfg.layers()[10].get("layers"), Some("3,8"));
+    assert_eq!(compact.cfg.layers()[9].get("from"), Some("-3"));
+    let both = super::super::plan(&network, &PruneOptions { layers: 2, ..options(0.5) }, None).unwrap();
+    let compact = proven(&network, &both);
+    assert_eq!(compact.cfg.layers()[7].get("layers"), Some("0,5"));
+    let message = super::super::plan(&network, &PruneOptions { layers: 3, ..options(0.0) }, None).unwrap_err();
+    assert_eq!(message.to_string(), "layers: 3 residual blocks should go, but only 2 can; ask for 2 or fewer");
+}
+
+/// Four layers of 32 filters with random gammas.
+fn wide_net() -> Network {
+    let layers = (0..4).map(|_| conv(32, 3, "")).collect::<String>();
+    let mut network = net(&layers, &[]);
+    super::random_net::randomise(&mut network, &mut rand::SeedableRng::seed_from_u64(2));
+    network
+}
+
+#[test]
+fn a_share_of_operations_or_parameters_is_met_within_one_percent() {
+    let network = wide_net();
+    for multiple_of in [1, 4] {
+        for share in [0.1, 0.3, 0.55, 0.8] {
+            for target in [Target::Flops(share), Target::Params(share)] {
+                let options = PruneOptions { target, multiple_of, ..options(0.0) };
+                let plan = plan(&network, &options, None).unwrap();
+                let (before, after) = match target {
+                    Target::Flops(_) => (plan.before.flops, plan.after.flops),
+                    _ => (plan.before.params as f64, plan.after.params as f64),
+                };
+                let gone = 1.0 - after / before;
+                // Whole multiples of four of 32 filters move the cost in larger steps.
+                let step = if multiple_of == 1 { 0.01 } else { 0.06 };
+                assert!((share..share + step).contains(&gone), "{target:?} in steps of {multiple_of}: {gone}");
+                assert!(plan.layers.iter().all(|l| l.filters == 6 || l.kept.len() % multiple_of == 0));
+            }
+        }
+    }
+}
+
+#[test]
+fn any_cost_can_be_a_budget() {
+    let network = wide_net();
+    let filters = |g: &crate::graph::Graph| g.convolutions().map(|(_, c)| c.filters as f64).sum();
+    let budget = Budget { cost: &filters, at_most: 80.0, name: "filters" };
+    let plan = plan_within(&network, &options(0.0), None, &budget).unwrap();
+    assert_eq!(filters(&apply(&network, &plan).unwrap().compact.graph), 80.0);
+}
+
+#[test]
+fn a_target_out_of_reach_names_the_nearest_and_that_one_can_be_met() {
+    let network = wide_net();
+    let ask = |share| PruneOptions { target: Target::Flops(share), min_keep: 0.5, ..options(0.0) };
+    let message = plan(&network, &ask(0.9), None).unwrap_err().to_string();
+    let nearest: f64 = message.split("ask for ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(message.starts_with("target-flops: at most ") && (0.5..0.8).contains(&nearest), "{message}");
+    assert!(plan(&network, &ask(nearest), None).is_ok());
+    assert!(plan(&network, &ask(nearest + 0.002), None).is_err());
+}
+
+#[test]
+fn a_budget_counts_the_blocks_that_go() {
+    let network = residual_net();
+    let target = Target::Flops(0.5);
+    let plan = plan(&network, &PruneOptions { layers: 2, target, ..options(0.0) }, None).unwrap();
+    assert!(plan.after.flops <= 0.5 * cost::flops(&network.graph));
+}
+
+#[test]
+fn a_plan_for_another_net_is_refused() {
+    let network = wide_net();
+    let plan = plan(&network, &options(0.5), None).unwrap();
+    let other = residual_net();
+    assert!(apply(&other, &plan).unwrap_err().to_string().contains("plan: it has 5 convolutions, the net 11"));
+    let text = network.cfg.to_string().replacen("size=3", "size=1", 1);
+    let other = Network::initialise(Cfg::parse(text.as_bytes()).unwrap(), 1).unwrap();
+    assert!(apply(&other, &plan).unwrap_err().to_string().contains("another net's"));
+    let mut empty = plan.clone();
+    empty.layers[1].kept.clear();
+    empty.layers[1].carriers.clear();
+    assert!(apply(&network, &empty).unwrap_err().to_string().contains("no filter would be left"));
+    let mut short = plan.clone();
+    short.layers[0].means = Some(vec![0.0; 3]);
+    assert!(apply(&network, &short).unwrap_err().to_string().contains("one number a filter"));
+    let mut torn = plan;
+    torn.layers[4].kept.pop();
+    assert!(apply(&network, &torn).unwrap_err().to_string().contains("can't go by itself"));
+}
+
+#[test]
+fn a_saved_plan_comes_back_and_a_damaged_one_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.json");
+    let plan = plan(&wide_net(), &options(0.5), None).unwrap();
+    plan.save(&path).unwrap();
+    assert_eq!(PrunePlan::load(&path).unwrap(), plan);
+    std::fs::write(&path, "{\"options\": 3}").unwrap();
+    assert!(PrunePlan::load(&path).unwrap_err().to_string().contains("plan.json"));
+}
+
+#[test]
+fn a_plan_that_takes_much_of_gamma_warns() {
+    let network = net(&(conv(4, 1, "") + &conv(4, 1, "")), &[(0, &[0.01, 5.0, 5.0, 3.0]), (1, &[5.0; 4])]);
+    assert!(plan(&network, &options(0.13), None).unwrap().warnings().is_empty());
+    let warnings = plan(&network, &options(0.3), None).unwrap().warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("hold 9 % of all |gamma|"), "{warnings:?}");
+}
+
+#[test]
+fn means_take_the_place_of_removed_channels() {
+    let network = net(&(conv(4, 1, "") + &conv(4, 1, "")), &[(0, &[0.1, 5.0, 5.0, 5.0]), (1, &[5.0; 4])]);
+    let means = BTreeMap::from([(0, vec![0.75, 0.0, 0.0, 0.0])]);
+    let plan = plan(&network, &options(0.13), Some(&means)).unwrap();
+    let masked = apply(&network, &plan).unwrap().masked;
+    assert!((masked.conv(0).bias[0] - 0.75).abs() < 1e-6);
+    assert_eq!(masked.conv(0).norm.as_ref().unwrap().gamma, [0.0, 5.0, 5.0, 5.0]);
+    proven(&network, &plan);
+    let wrong = BTreeMap::from([(0, vec![0.75])]);
+    let message = super::super::plan(&network, &options(0.13), Some(&wrong)).unwrap_err().to_string();
+    assert!(message.contains("means of layer #0: 1 numbers for 4 filters"), "{message}");
+}
+
+#[test]
+fn the_table_has_every_layer_and_what_is_won() {
+    let plan = plan(&residual_net(), &PruneOptions { layers: 1, ..options(0.3) }, None).unwrap();
+    let text = plan.to_string();
+    assert!(
+        text.contains("goes with its residual block") && text.contains("residual blocks that go: 1 of 4"),
+        "{text}"
+    );
+    assert!(text.contains("6 feed a head") && text.contains("BFLOPs"), "{text}");
+    assert_eq!(text.lines().take_while(|l| !l.is_empty()).count(), 1 + plan.layers.len());
+}
