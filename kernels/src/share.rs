@@ -21,11 +21,19 @@ impl<'a> SharedMut<'a> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), life: PhantomData }
     }
 
+    /// The slice from `by` on.
+    #[inline(always)]
+    pub(crate) fn offset(self, by: usize) -> Self {
+        assert!(by <= self.len, "offset {by} of {}", self.len);
+        // SAFETY: stays inside the slice or at its end, as asserted.
+        Self { start: unsafe { self.start.add(by) }, len: self.len - by, life: PhantomData }
+    }
+
     /// The `len` values from `from` on.
     ///
     /// # Safety
     /// No other live reference may overlap them.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn part(self, from: usize, len: usize) -> &'a mut [f32] {
         debug_assert!(from + len <= self.len, "part {from}+{len} of {}", self.len);
         // SAFETY: inside the slice (callers compute offsets from checked shapes); the caller vouches for no overlap.

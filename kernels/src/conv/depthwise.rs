@@ -25,8 +25,7 @@ pub(crate) fn run(path: Path, grid: &Grid, weights: &[f32], src: &[f32], dst: &m
     let out = SharedMut::new(dst);
     (0..grid.pixels().div_ceil(BLOCK)).into_par_iter().for_each(|block| {
         let mut sums = vec![0.0; channels];
-        for pixel in block * BLOCK..grid.pixels().min((block + 1) * BLOCK) {
-            let position = grid.position(pixel);
+        for position in grid.positions(block * BLOCK..grid.pixels().min((block + 1) * BLOCK)) {
             match epilogue.bias {
                 Some(bias) => sums.copy_from_slice(bias),
                 None => sums.fill(0.0),
@@ -58,8 +57,7 @@ pub(crate) fn add_weights_gradient(path: Path, shape: &ConvShape, x: &[f32], dy:
         .into_par_iter()
         .map(|at| {
             let mut sums = vec![0.0; taps * channels];
-            for pixel in at * part..grid.pixels().min((at + 1) * part) {
-                let position = grid.position(pixel);
+            for position in grid.positions(grid.pixels().min(at * part)..grid.pixels().min((at + 1) * part)) {
                 let dy = &dy[grid.destination(position)..][..channels];
                 for &tap in &grid.taps {
                     if let Some(from) = grid.source(position, tap) {

@@ -19,23 +19,24 @@ const ENOUGH_TASKS: usize = 24;
 pub(crate) struct Panels {
     values: Vec<f32>,
     groups: usize,
-    taps: usize,
-    run: usize,
+    depth: usize,
     columns: usize,
 }
 
 impl Panels {
-    /// Packs `columns` columns for each group; `weight(group, column, channel)` gives the weights of all taps of the
-    /// kernel, of which those of the grid are taken.
+    /// Packs `columns` columns for each group into `values`; `weight(group, column, channel)` gives the weights of all
+    /// taps of the kernel, of which those of the grid are taken.
     pub(crate) fn pack<'w>(
         grid: &Grid,
         groups: usize,
         columns: usize,
         weight: impl Fn(usize, usize, usize) -> &'w [f32] + Sync,
+        mut values: Vec<f32>,
     ) -> Self {
-        let (taps, run) = (grid.taps.len(), grid.src.channels / groups);
+        let (taps, run) = (grid.taps.len(), grid.run);
         let panels = columns.div_ceil(NR);
-        let mut values = vec![0.0; groups * panels * taps * run * NR];
+        values.clear();
+        values.resize(groups * panels * taps * run * NR, 0.0);
         values.par_chunks_mut((taps * run * NR).max(1)).enumerate().for_each(|(at, panel)| {
             let (group, first) = (at / panels, at % panels * NR);
             for channel in 0..run {
@@ -47,12 +48,17 @@ impl Panels {
                 }
             }
         });
-        Self { values, groups, taps, run, columns }
+        Self { values, groups, depth: taps * run, columns }
     }
 
     fn panel(&self, group: usize, panel: usize) -> &[f32] {
-        let depth = self.taps * self.run * NR;
-        &self.values[(group * self.columns.div_ceil(NR) + panel) * depth..][..depth]
+        let size = self.depth * NR;
+        &self.values[(group * self.columns.div_ceil(NR) + panel) * size..][..size]
+    }
+
+    /// The memory, to pack other weights into.
+    pub(crate) fn into_values(self) -> Vec<f32> {
+        self.values
     }
 }
 
@@ -69,15 +75,16 @@ pub(crate) struct Epilogue<'a> {
 pub(crate) fn run(path: Path, grid: &Grid, panels: &Panels, src: &[f32], dst: &mut [f32], epilogue: Epilogue) {
     let blocks = grid.pixels().div_ceil(BLOCK);
     let count = panels.columns.div_ceil(NR);
+    assert_eq!(panels.depth, grid.taps.len() * grid.run, "weights packed for another kernel");
     let splits = ENOUGH_TASKS.div_ceil((blocks * panels.groups).max(1)).clamp(1, count);
     let width = count.div_ceil(splits);
-    let zeros = vec![0.0; panels.run];
+    let zeros = vec![0.0; grid.run];
     let out = SharedMut::new(dst);
     (0..blocks * panels.groups * splits).into_par_iter().for_each(|task| {
         let (rest, split) = (task / splits, task % splits);
         let (block, group) = (rest / panels.groups, rest % panels.groups);
         let end = grid.pixels().min((block + 1) * BLOCK);
-        let tiles = RowTiles::new(grid, block * BLOCK..end, src, group * panels.run, &zeros);
+        let tiles = RowTiles::new(grid, block * BLOCK..end, src, group * grid.run, &zeros);
         for panel in split * width..count.min((split + 1) * width) {
             // SAFETY: blocks own disjoint pixels, and splits and groups disjoint columns of them.
             unsafe { run_panel(path, &tiles, panels, (group, panel), out, epilogue) };
@@ -92,6 +99,8 @@ struct RowTiles<'a> {
     /// For each tile, the destinations of its pixels.
     destinations: Vec<[usize; MR]>,
     pixels: usize,
+    taps: usize,
+    run: usize,
     src: std::marker::PhantomData<&'a [f32]>,
 }
 
@@ -102,9 +111,8 @@ impl<'a> RowTiles<'a> {
         let tiles = count.div_ceil(MR);
         let mut starts = vec![[zeros.as_ptr(); MR]; tiles * taps];
         let mut destinations = vec![[0; MR]; tiles];
-        for (at, pixel) in pixels.enumerate() {
+        for (at, position) in grid.positions(pixels).enumerate() {
             let (tile, row) = (at / MR, at % MR);
-            let position = grid.position(pixel);
             destinations[tile][row] = grid.destination(position);
             for (start, &tap) in starts[tile * taps..].iter_mut().zip(&grid.taps) {
                 if let Some(from) = grid.source(position, tap) {
@@ -112,7 +120,7 @@ impl<'a> RowTiles<'a> {
                 }
             }
         }
-        Self { starts, destinations, pixels: count, src: std::marker::PhantomData }
+        Self { starts, destinations, pixels: count, taps, run: grid.run, src: std::marker::PhantomData }
     }
 }
 
@@ -138,9 +146,9 @@ unsafe fn run_panel(
     let mut tile: Tile = [[0.0; NR]; MR];
     for (at, destinations) in tiles.destinations.iter().enumerate() {
         let used = (tiles.pixels - at * MR).min(MR);
-        let starts = &tiles.starts[at * panels.taps..(at + 1) * panels.taps];
+        let starts = &tiles.starts[at * tiles.taps..(at + 1) * tiles.taps];
         // SAFETY: `RowTiles` took every address from a slice of `run` values.
-        unsafe { multiply(path, used, Rows { starts, offset: 0, run: panels.run }, weights, &mut tile) };
+        unsafe { multiply(path, used, Rows { starts, run: tiles.run }, weights, tile.as_flattened_mut(), NR) };
         finish(path, &mut tile, &bias, epilogue.activation);
         for (row, &to) in tile.iter().zip(destinations).take(used) {
             // SAFETY: the caller vouches that nobody else writes there.

@@ -4,6 +4,8 @@
 //! stride: the pixels of one remainder meet the same taps, so no product with an inserted zero is ever computed.
 
 use crate::shape::ConvShape;
+use rayon::prelude::*;
+use std::ops::Range;
 
 /// A source pixel relative to `(row * step, column * step)` of a grid pixel.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,8 @@ pub(crate) struct Grid {
     pub(crate) dst_step: Pair,
     pub(crate) start: Pair,
     pub(crate) taps: Vec<Tap>,
+    /// Values read from each tap's source pixel on.
+    pub(crate) run: usize,
 }
 
 impl Grid {
@@ -58,6 +62,7 @@ impl Grid {
             dst_step: (1, 1),
             start: (0, 0),
             taps,
+            run: shape.group_in(),
         }
     }
 
@@ -76,9 +81,21 @@ impl Grid {
                 dst_step: (shape.stride_y, shape.stride_x),
                 start,
                 taps: taps_meeting(shape, start),
+                run: shape.group_out(),
             })
             .filter(|grid| grid.pixels() > 0)
             .collect()
+    }
+
+    /// The grid of `y = conv(x)` over an `x` that [`pad`] has put zeros around: the pixels under a row of the kernel lie
+    /// side by side and are one tap.
+    pub(crate) fn folded(shape: &ConvShape) -> Self {
+        let mut grid = Self::forward(shape);
+        grid.src.height += 2 * shape.pad;
+        grid.src.width += 2 * shape.pad;
+        grid.taps = (0..shape.size).map(|row| Tap { row: row as isize, col: 0, index: row * shape.size }).collect();
+        grid.run = shape.size * shape.channels_in;
+        grid
     }
 
     /// Pixels of the grid over the whole batch.
@@ -86,10 +103,21 @@ impl Grid {
         self.batch * self.rows * self.cols
     }
 
-    /// The pixel's `(image, row, column)` in the grid.
-    pub(crate) fn position(&self, pixel: usize) -> (usize, usize, usize) {
-        let (rest, col) = (pixel / self.cols, pixel % self.cols);
-        (rest / self.rows, rest % self.rows, col)
+    /// `(image, row, column)` in the grid of each of these pixels.
+    pub(crate) fn positions(&self, pixels: Range<usize>) -> impl Iterator<Item = (usize, usize, usize)> {
+        let (rest, mut col) = (pixels.start / self.cols.max(1), pixels.start % self.cols.max(1));
+        let (mut image, mut row) = (rest / self.rows.max(1), rest % self.rows.max(1));
+        pixels.map(move |_| {
+            let position = (image, row, col);
+            col += 1;
+            if col == self.cols {
+                (col, row) = (0, row + 1);
+            }
+            if row == self.rows {
+                (row, image) = (0, image + 1);
+            }
+            position
+        })
     }
 
     /// Start in the source of the values that the pixel at `(image, row, col)` reads for `tap`; None outside.
@@ -108,8 +136,34 @@ impl Grid {
     }
 }
 
+/// True if so few channels lie under a row of the kernel that they had better be one tap, see [`Grid::folded`].
+pub(crate) fn folds(shape: &ConvShape) -> bool {
+    shape.groups == 1 && shape.dilation == 1 && shape.size > 1 && shape.channels_in <= 8
+}
+
+/// Values of an input with its padding.
+pub(crate) fn padded_len(shape: &ConvShape) -> usize {
+    shape.batch * (shape.height + 2 * shape.pad) * (shape.width + 2 * shape.pad) * shape.channels_in
+}
+
+/// Copies `x` into `to` with zeros around each image.
+pub(crate) fn pad(shape: &ConvShape, x: &[f32], to: &mut [f32]) {
+    let (line, edge) = (shape.width * shape.channels_in, shape.pad * shape.channels_in);
+    let height = shape.height + 2 * shape.pad;
+    to.par_chunks_mut((line + 2 * edge).max(1)).with_min_len(16).enumerate().for_each(|(at, to)| {
+        match (at % height).checked_sub(shape.pad).filter(|&row| row < shape.height) {
+            Some(row) => {
+                to[..edge].fill(0.0);
+                to[edge..edge + line].copy_from_slice(&x[(at / height * shape.height + row) * line..][..line]);
+                to[edge + line..].fill(0.0);
+            }
+            None => to.fill(0.0),
+        }
+    });
+}
+
 /// Input and output of the convolution.
-fn planes(shape: &ConvShape) -> (Plane, Plane) {
+pub(crate) fn planes(shape: &ConvShape) -> (Plane, Plane) {
     let input = Plane { height: shape.height, width: shape.width, channels: shape.channels_in };
     (input, Plane { height: shape.out_height(), width: shape.out_width(), channels: shape.channels_out })
 }

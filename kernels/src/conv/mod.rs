@@ -10,7 +10,11 @@ mod reference;
 mod scratch;
 #[cfg(test)]
 mod tests;
+mod tiles;
+mod transforms;
+mod vector;
 mod weights_gradient;
+mod winograd;
 
 pub use packed::PackedConv;
 pub use scratch::Scratch;
@@ -20,6 +24,9 @@ use crate::path::Path;
 use crate::shape::ConvShape;
 use gemm::{Epilogue, Panels};
 use grid::Grid;
+pub(crate) use scratch::Buffer;
+use tiles::Tiles;
+use winograd::Kernel;
 
 /// `y = act(conv(x) + bias)`; without a bias, zero.
 ///
@@ -69,13 +76,13 @@ fn forward_on(
     bias: Option<&[f32]>,
     act: Activation,
     y: &mut [f32],
-    _scratch: &Scratch,
+    scratch: &Scratch,
 ) {
     shape.check();
     assert_eq!(x.len(), shape.input_len(), "input of {shape:?}");
     assert_eq!(y.len(), shape.output_len(), "output of {shape:?}");
     assert!(bias.is_none_or(|bias| bias.len() == shape.channels_out), "bias of {shape:?}");
-    packed.run(path, shape, x, y, Epilogue { bias, activation: act, accumulate: false });
+    packed.run(path, shape, x, y, Epilogue { bias, activation: act, accumulate: false }, scratch);
 }
 
 fn backward_data_on(
@@ -85,7 +92,7 @@ fn backward_data_on(
     dy: &[f32],
     dx: &mut [f32],
     accumulate: bool,
-    _scratch: &Scratch,
+    scratch: &Scratch,
 ) {
     shape.check();
     assert_eq!(weights.len(), shape.weights_len(), "weights of {shape:?}");
@@ -93,16 +100,26 @@ fn backward_data_on(
     assert_eq!(dx.len(), shape.input_len(), "input gradient of {shape:?}");
     let epilogue = Epilogue { bias: None, activation: Activation::Linear, accumulate };
     let (inputs, outputs, taps) = (shape.group_in(), shape.group_out(), shape.taps());
+    let taps_of =
+        |group: usize, input: usize, out: usize| &weights[((group * outputs + out) * inputs + input) * taps..][..taps];
+    if winograd::suits(shape) {
+        let (dst, src) = grid::planes(shape);
+        let tiles = Tiles::new(shape.batch, src, dst, shape.size - 1 - shape.pad);
+        let taps_of = |input: usize, out: usize| taps_of(0, input, out);
+        let kernel =
+            Kernel::pack(path, (outputs, inputs), true, taps_of, scratch.take_memory(Kernel::len(outputs, inputs)));
+        winograd::run(path, &tiles, &kernel, dy, dx, epilogue, scratch);
+        return scratch.give_back(kernel.into_values());
+    }
     let packed = shape.is_depthwise().then(|| depthwise::pack(shape, weights));
     for grid in Grid::backward(shape) {
         if let Some(packed) = &packed {
             depthwise::run(path, &grid, packed, dy, dx, epilogue);
             continue;
         }
-        let panels = Panels::pack(&grid, shape.groups, inputs, |group, input, out| {
-            &weights[((group * outputs + out) * inputs + input) * taps..][..taps]
-        });
+        let panels = Panels::pack(&grid, shape.groups, inputs, taps_of, scratch.take_memory(weights.len()));
         gemm::run(path, &grid, &panels, dy, dx, epilogue);
+        scratch.give_back(panels.into_values());
     }
 }
 

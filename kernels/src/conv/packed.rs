@@ -1,8 +1,10 @@
 //! Weights in the order that the chosen algorithm reads them.
 
-use super::depthwise;
 use super::gemm::{self, Epilogue, Panels};
-use super::grid::Grid;
+use super::grid::{self, Grid};
+use super::tiles::Tiles;
+use super::winograd::{self, Kernel};
+use super::{Scratch, depthwise};
 use crate::path::Path;
 use crate::shape::ConvShape;
 
@@ -11,11 +13,15 @@ use crate::shape::ConvShape;
 /// The algorithm is chosen by the shape it was packed for. Batch and image size may differ from those later on.
 pub struct PackedConv {
     weights: Weights,
+    channels_in: usize,
+    channels_out: usize,
 }
 
 enum Weights {
     Depthwise(Vec<f32>),
     Dense(Panels),
+    Folded(Panels),
+    Winograd(Kernel),
 }
 
 impl PackedConv {
@@ -24,7 +30,7 @@ impl PackedConv {
     /// # Panics
     /// If `weights` does not hold `shape.weights_len()` values or the shape describes no convolution.
     pub fn new(shape: &ConvShape, weights: &[f32]) -> Self {
-        Self::direct(shape, weights)
+        Self::pack(shape, weights, winograd::suits(shape), Vec::new())
     }
 
     /// Packs for direct summation, never for a transform: slower, with the least rounding error.
@@ -32,23 +38,67 @@ impl PackedConv {
     /// # Panics
     /// As [`Self::new`].
     pub fn direct(shape: &ConvShape, weights: &[f32]) -> Self {
-        shape.check();
-        assert_eq!(weights.len(), shape.weights_len(), "weights of {shape:?}");
-        if shape.is_depthwise() {
-            return Self { weights: Weights::Depthwise(depthwise::pack(shape, weights)) };
-        }
-        let (inputs, outputs, taps) = (shape.group_in(), shape.group_out(), shape.taps());
-        let panels = Panels::pack(&Grid::forward(shape), shape.groups, outputs, |group, out, input| {
-            &weights[((group * outputs + out) * inputs + input) * taps..][..taps]
-        });
-        Self { weights: Weights::Dense(panels) }
+        Self::pack(shape, weights, false, Vec::new())
     }
 
-    pub(crate) fn run(&self, path: Path, shape: &ConvShape, x: &[f32], y: &mut [f32], epilogue: Epilogue) {
-        let grid = Grid::forward(shape);
+    /// As [`Self::new`], into the memory of these packed weights: packing anew for each step allocates nothing.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn repack(self, shape: &ConvShape, weights: &[f32]) -> Self {
+        let memory = match self.weights {
+            Weights::Depthwise(values) => values,
+            Weights::Dense(panels) | Weights::Folded(panels) => panels.into_values(),
+            Weights::Winograd(kernel) => kernel.into_values(),
+        };
+        Self::pack(shape, weights, winograd::suits(shape), memory)
+    }
+
+    fn pack(shape: &ConvShape, weights: &[f32], transform: bool, memory: Vec<f32>) -> Self {
+        shape.check();
+        assert_eq!(weights.len(), shape.weights_len(), "weights of {shape:?}");
+        let (inputs, outputs, taps) = (shape.group_in(), shape.group_out(), shape.taps());
+        let taps_of = |group: usize, out: usize, input: usize| {
+            &weights[((group * outputs + out) * inputs + input) * taps..][..taps]
+        };
+        let panels = |memory| Panels::pack(&Grid::forward(shape), shape.groups, outputs, taps_of, memory);
+        let weights = if shape.is_depthwise() {
+            Weights::Depthwise(depthwise::pack(shape, weights))
+        } else if transform {
+            let taps_of = |out: usize, input: usize| taps_of(0, out, input);
+            Weights::Winograd(Kernel::pack(Path::detect(), (inputs, outputs), false, taps_of, memory))
+        } else if grid::folds(shape) {
+            Weights::Folded(panels(memory))
+        } else {
+            Weights::Dense(panels(memory))
+        };
+        Self { weights, channels_in: shape.channels_in, channels_out: shape.channels_out }
+    }
+
+    pub(crate) fn run(
+        &self,
+        path: Path,
+        shape: &ConvShape,
+        x: &[f32],
+        y: &mut [f32],
+        epilogue: Epilogue,
+        scratch: &Scratch,
+    ) {
+        let packed_for = (self.channels_in, self.channels_out);
+        assert_eq!((shape.channels_in, shape.channels_out), packed_for, "weights packed for other channels");
         match &self.weights {
-            Weights::Depthwise(weights) => depthwise::run(path, &grid, weights, x, y, epilogue),
-            Weights::Dense(panels) => gemm::run(path, &grid, panels, x, y, epilogue),
+            Weights::Depthwise(weights) => depthwise::run(path, &Grid::forward(shape), weights, x, y, epilogue),
+            Weights::Dense(panels) => gemm::run(path, &Grid::forward(shape), panels, x, y, epilogue),
+            Weights::Folded(panels) => {
+                let mut padded = scratch.take(grid::padded_len(shape));
+                grid::pad(shape, x, &mut padded);
+                gemm::run(path, &Grid::folded(shape), panels, &padded, y, epilogue);
+            }
+            Weights::Winograd(kernel) => {
+                let (src, dst) = grid::planes(shape);
+                let tiles = Tiles::new(shape.batch, src, dst, shape.pad);
+                winograd::run(path, &tiles, kernel, x, y, epilogue, scratch);
+            }
         }
     }
 }

@@ -19,6 +19,16 @@ impl Scratch {
         Buffer { values, len, pool: self }
     }
 
+    /// Memory for at least `len` values, to build a vector in and to [give back](Self::give_back).
+    pub(crate) fn take_memory(&self, len: usize) -> Vec<f32> {
+        self.lock().take_best(len)
+    }
+
+    /// Returns the memory of a vector to the pool.
+    pub(crate) fn give_back(&self, values: Vec<f32>) {
+        self.lock().push(values);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Vec<f32>>> {
         // Buffers hold no invariant that a panic elsewhere could break.
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
@@ -63,7 +73,7 @@ impl DerefMut for Buffer<'_> {
 
 impl Drop for Buffer<'_> {
     fn drop(&mut self) {
-        self.pool.lock().push(std::mem::take(&mut self.values));
+        self.pool.give_back(std::mem::take(&mut self.values));
     }
 }
 

@@ -1,124 +1,228 @@
-//! Gradient of dense weights: a matrix product summed over pixels.
+//! Gradient of dense weights: for each point (a tap, or one of Winograd's 36 products) the transposed product
+//! `M = Vt W` of the inputs `V: [unit][row]` and output gradients `W: [unit][column]`, summed over units (pixels, or
+//! tiles). Rows are input channels, columns are output channels.
 
-use super::Scratch;
-use super::grid::Grid;
-use super::microkernel::{MR, NR, add_outer};
+use super::grid::{self, Grid};
+use super::microkernel::{MR, NR, Outer, outer};
+use super::tiles::{Tiles, kernel_gradient_tile};
+use super::transforms::POINTS;
+use super::vector::LANES;
+use super::winograd::{self, plane, row_length};
+use super::{Buffer, Scratch};
 use crate::path::Path;
 use crate::shape::ConvShape;
+use crate::share::SharedMut;
 use rayon::prelude::*;
+use std::ops::Range;
 
-/// Pixels gathered at a time: 6 rows and 16 columns of them fit the L1 cache together.
-const DEPTH: usize = 192;
-/// Output channels in a task.
-const COLUMNS: usize = 16 * NR;
-/// Tasks below which pixels are divided too.
-const ENOUGH_TASKS: usize = 16;
+/// Units gathered at a time: 6 rows and 16 columns of them fit the L1 cache together.
+const BLOCK: usize = 128;
+/// The same where one thread gathers all points, which then fit the L2 cache.
+const SMALL_BLOCK: usize = 48;
+/// Values of `M` up to which units are divided among tasks that each have an `M` of their own.
+const SMALL_SUMS: usize = 100_000;
+/// Those tasks; more would give other rounding, as would fewer.
+const PARTS: usize = 16;
 
-/// How the work is cut; depends on the shape alone, so that sums come out the same on any machine.
-struct Cut {
-    /// Parts of the pixels, each with its own partial sums.
-    parts: usize,
-    /// Parts of the output channels of a group.
-    splits: usize,
-    /// Input channels of a group, rounded up to whole tiles.
-    rows: usize,
-    /// Output channels of a split, rounded up to whole tiles.
-    columns: usize,
-}
-
-impl Cut {
-    fn new(shape: &ConvShape) -> Self {
-        let splits = shape.group_out().div_ceil(COLUMNS);
-        let tasks = shape.groups * shape.taps() * splits;
-        let pieces = shape.output_pixels().div_ceil(DEPTH).max(1);
-        Self {
-            parts: ENOUGH_TASKS.div_ceil(tasks).min(pieces),
-            splits,
-            rows: shape.group_in().next_multiple_of(MR),
-            columns: shape.group_out().div_ceil(splits).next_multiple_of(NR),
+/// Adds the gradient of the weights, OIHW, to `dw`.
+pub(crate) fn add(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &Scratch) {
+    if winograd::suits(shape) {
+        let (src, dst) = grid::planes(shape);
+        let tiles = Tiles::new(shape.batch, src, dst, shape.pad);
+        let sizes = Sizes::new(POINTS, shape.channels_in, shape.channels_out, tiles.count);
+        let source = Source::Tiles { tiles, x, dy };
+        let sums = source.sum(path, &sizes, scratch);
+        add_transformed(path, &sizes, &sums, dw);
+    } else if grid::folds(shape) {
+        let mut padded = scratch.take(grid::padded_len(shape));
+        grid::pad(shape, x, &mut padded);
+        let sizes = Sizes::new(1, shape.taps() * shape.channels_in, shape.channels_out, shape.output_pixels());
+        let source = Source::Pixels { grid: Grid::folded(shape), x: &padded, dy, group: 0, tap_apart: Some(0) };
+        let sums = source.sum(path, &sizes, scratch);
+        add_plain(shape, &sizes, &sums, dw);
+    } else {
+        for (group, dw) in dw.chunks_exact_mut((shape.weights_len() / shape.groups).max(1)).enumerate() {
+            let sizes = Sizes::new(shape.taps(), shape.group_in(), shape.group_out(), shape.output_pixels());
+            let source = Source::Pixels { grid: Grid::forward(shape), x, dy, group, tap_apart: None };
+            let sums = source.sum(path, &sizes, scratch);
+            add_plain(shape, &sizes, &sums, dw);
         }
     }
 }
 
-/// Adds the gradient of the weights, OIHW, to `dw`.
-pub(crate) fn add(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &Scratch) {
-    let grid = Grid::forward(shape);
-    let cut = Cut::new(shape);
-    let size = cut.rows * cut.columns;
-    let tasks = shape.groups * shape.taps() * cut.splits;
-    let mut partial = scratch.take(cut.parts * tasks * size);
-    partial.par_chunks_mut(size).enumerate().for_each(|(at, sums)| {
-        sums.fill(0.0);
-        let (part, task) = (at / tasks, at % tasks);
-        let pieces = shape.output_pixels().div_ceil(DEPTH);
-        for piece in part * pieces / cut.parts..(part + 1) * pieces / cut.parts {
-            let pixels = piece * DEPTH..shape.output_pixels().min((piece + 1) * DEPTH);
-            add_piece(path, shape, &grid, &cut, task, pixels, (x, dy), sums, scratch);
-        }
-    });
-    let (inputs, taps) = (shape.group_in(), shape.taps());
-    dw.par_chunks_mut(inputs * taps).enumerate().for_each(|(out, dw)| {
-        let (group, column) = (out / shape.group_out(), out % shape.group_out());
-        let (split, column) = (column / cut.columns, column % cut.columns);
-        for part in 0..cut.parts {
-            for tap in 0..taps {
-                let task = part * tasks + (group * taps + tap) * cut.splits + split;
-                let sums = &partial[task * size..][..size];
-                for input in 0..inputs {
-                    dw[input * taps + tap] += sums[input * cut.columns + column];
+/// Sizes of the product, and how it is cut; depends on the shape alone, so that sums are the same on any machine.
+struct Sizes {
+    points: usize,
+    rows: usize,
+    /// Columns rounded up to whole panels.
+    columns: usize,
+    real_columns: usize,
+    units: usize,
+    parts: usize,
+    block: usize,
+}
+
+impl Sizes {
+    fn new(points: usize, rows: usize, columns: usize, units: usize) -> Self {
+        let small = points * rows * columns <= SMALL_SUMS && units >= PARTS * SMALL_BLOCK;
+        let (parts, block) = if small { (PARTS, SMALL_BLOCK) } else { (1, BLOCK) };
+        Self { points, rows, columns: columns.next_multiple_of(NR), real_columns: columns, units, parts, block }
+    }
+
+    /// Values of `M`.
+    fn sums(&self) -> usize {
+        self.points * self.rows * self.columns
+    }
+}
+
+/// Where `V` and `W` come from.
+enum Source<'a> {
+    /// Transformed tiles.
+    Tiles { tiles: Tiles, x: &'a [f32], dy: &'a [f32] },
+    /// Pixels as they are; a point for each tap, which share `W`, or all taps side by side in the rows of one point.
+    Pixels { grid: Grid, x: &'a [f32], dy: &'a [f32], group: usize, tap_apart: Option<usize> },
+}
+
+/// Some units, gathered.
+struct Block<'a> {
+    v: Buffer<'a>,
+    w: Buffer<'a>,
+    count: usize,
+    row: usize,
+    v_plane: usize,
+    w_plane: usize,
+}
+
+impl Source<'_> {
+    /// `M` over all units, `[point][row][column]`.
+    fn sum<'s>(&self, path: Path, sizes: &Sizes, scratch: &'s Scratch) -> Buffer<'s> {
+        let mut sums = scratch.take(sizes.parts * sizes.sums());
+        let divide = sizes.parts == 1;
+        sums.par_chunks_mut(sizes.sums().max(1)).enumerate().for_each(|(part, sums)| {
+            let units = part * sizes.units / sizes.parts..(part + 1) * sizes.units / sizes.parts;
+            if units.is_empty() {
+                sums.fill(0.0);
+            }
+            for first in units.clone().step_by(sizes.block) {
+                let block = self.gather(path, sizes, first..units.end.min(first + sizes.block), divide, scratch);
+                block.multiply(path, sizes, sums, first == units.start, divide);
+            }
+        });
+        let (first, others) = sums.split_at_mut(sizes.sums());
+        if !others.is_empty() {
+            first.par_chunks_mut(1024).enumerate().for_each(|(at, first)| {
+                for other in others.chunks_exact(sizes.sums()) {
+                    first.iter_mut().zip(&other[at * 1024..]).for_each(|(sum, v)| *sum += v);
                 }
+            });
+        }
+        sums
+    }
+
+    fn gather<'s>(
+        &self,
+        path: Path,
+        sizes: &Sizes,
+        units: Range<usize>,
+        divide: bool,
+        scratch: &'s Scratch,
+    ) -> Block<'s> {
+        let (count, row, columns) = (units.len(), row_length(sizes.rows), sizes.columns);
+        let (v_plane, w_plane) = (plane(count, row), plane(count, columns));
+        let own_columns = if matches!(self, Source::Tiles { .. }) { sizes.points } else { 1 };
+        let mut v = scratch.take(sizes.points * v_plane);
+        let mut w = scratch.take(own_columns * w_plane);
+        let (to_v, to_w) = (SharedMut::new(&mut v), SharedMut::new(&mut w));
+        let each = |at: usize| {
+            let (to_v, to_w) = (to_v.offset(at * row), to_w.offset(at * NR));
+            match self {
+                Source::Tiles { tiles, x, dy } => {
+                    tiles.transform_input(path, units.start + at, x, to_v, v_plane);
+                    tiles.transform_gradient(path, units.start + at, dy, to_w, count * NR, w_plane);
+                }
+                Source::Pixels { grid, x, dy, group, tap_apart } => {
+                    let Some(position) = grid.positions(units.start + at..units.start + at + 1).next() else { return };
+                    let apart = tap_apart.map_or(v_plane, |_| grid.run);
+                    for (tap, &place) in grid.taps.iter().enumerate() {
+                        // SAFETY: each task writes the rows of its own unit.
+                        let to = unsafe { to_v.part(tap * apart, grid.run) };
+                        match grid.source(position, place) {
+                            Some(from) => to.copy_from_slice(&x[from + group * grid.run..][..grid.run]),
+                            None => to.fill(0.0),
+                        }
+                    }
+                    let dy = &dy[grid.destination(position) + group * sizes.real_columns..][..sizes.real_columns];
+                    for (panel, dy) in dy.chunks(NR).enumerate() {
+                        // SAFETY: as above.
+                        unsafe { to_w.part(panel * count * NR, dy.len()) }.copy_from_slice(dy);
+                    }
+                }
+            }
+        };
+        if divide {
+            (0..count).into_par_iter().with_min_len(8).for_each(each);
+        } else {
+            (0..count).for_each(each);
+        }
+        let w_plane = if own_columns == 1 { 0 } else { w_plane };
+        Block { v, w, count, row, v_plane, w_plane }
+    }
+}
+
+impl Block<'_> {
+    /// Adds to `M`, or starts it if `fresh`.
+    fn multiply(&self, path: Path, sizes: &Sizes, sums: &mut [f32], fresh: bool, divide: bool) {
+        // Tasks own rows of a point. A few points are not enough tasks, so their rows are divided too.
+        let tiles = sizes.rows.div_ceil(MR);
+        let rows = tiles.div_ceil(PARTS.div_ceil(sizes.points).min(tiles.max(1))) * MR;
+        let splits = sizes.rows.div_ceil(rows.max(1));
+        let to = SharedMut::new(sums);
+        let each = |task: usize| {
+            let (point, split) = (task / splits, task % splits);
+            let v = &self.v[point * self.v_plane..];
+            for panel in 0..sizes.columns / NR {
+                let right = &self.w[point * self.w_plane + panel * self.count * NR..][..self.count * NR];
+                for row in (split * rows..sizes.rows.min((split + 1) * rows)).step_by(MR) {
+                    let used = (sizes.rows - row).min(MR);
+                    let pair = Outer { depth: self.count, left: &v[row..], stride: self.row, right };
+                    let start = (point * sizes.rows + row) * sizes.columns + panel * NR;
+                    // SAFETY: the task owns these rows, of which it has one reference at a time.
+                    let to = unsafe { to.part(start, (used - 1) * sizes.columns + NR) };
+                    outer(path, used, pair, to, sizes.columns, fresh);
+                }
+            }
+        };
+        if divide {
+            (0..sizes.points * splits).into_par_iter().for_each(each);
+        } else {
+            (0..sizes.points * splits).for_each(each);
+        }
+    }
+}
+
+/// Adds sums `[tap][channel in][column]` (or with all taps in the rows, the same in memory) to weights of a group.
+fn add_plain(shape: &ConvShape, sizes: &Sizes, sums: &[f32], dw: &mut [f32]) {
+    let (inputs, taps) = (shape.group_in(), shape.taps());
+    dw.par_chunks_mut((inputs * taps).max(1)).enumerate().for_each(|(column, dw)| {
+        for tap in 0..taps {
+            for input in 0..inputs {
+                dw[input * taps + tap] += sums[(tap * inputs + input) * sizes.columns + column];
             }
         }
     });
 }
 
-/// Adds the products of some pixels to the sums `[input channel][output channel]` of one task.
-#[expect(clippy::too_many_arguments, reason = "one call, all of it is the loop's state")]
-fn add_piece(
-    path: Path,
-    shape: &ConvShape,
-    grid: &Grid,
-    cut: &Cut,
-    task: usize,
-    pixels: std::ops::Range<usize>,
-    (x, dy): (&[f32], &[f32]),
-    sums: &mut [f32],
-    scratch: &Scratch,
-) {
-    let (group, tap, split) = (task / cut.splits / shape.taps(), task / cut.splits % shape.taps(), task % cut.splits);
-    let depth = pixels.len();
-    let mut rows = scratch.take(cut.rows * depth);
-    let mut columns = scratch.take(cut.columns * depth);
-    let inputs = shape.group_in();
-    let outputs = cut.columns.min(shape.group_out() - split * cut.columns);
-    for (at, pixel) in pixels.enumerate() {
-        let position = grid.position(pixel);
-        let source = grid.source(position, grid.taps[tap]).map(|from| &x[from + group * inputs..][..inputs]);
-        scatter::<MR>(source.unwrap_or(&[]), at, depth, &mut rows);
-        let from = grid.destination(position) + group * shape.group_out() + split * cut.columns;
-        scatter::<NR>(&dy[from..from + outputs], at, depth, &mut columns);
-    }
-    for (first, columns) in columns.chunks_exact(NR * depth).enumerate() {
-        for (row, rows) in rows.chunks_exact(MR * depth).enumerate() {
-            let sums = &mut sums[row * MR * cut.columns + first * NR..];
-            add_outer(path, depth, rows, columns, sums, cut.columns);
+/// Adds `Gt M G` to the weights.
+fn add_transformed(path: Path, sizes: &Sizes, sums: &[f32], dw: &mut [f32]) {
+    let kernels = sizes.rows * 9;
+    let plane = sizes.rows * sizes.columns;
+    dw.par_chunks_mut(kernels * LANES).enumerate().for_each(|(at, dw)| {
+        let mut taps = [[0.0; LANES]; 9];
+        for row in 0..sizes.rows {
+            kernel_gradient_tile(path, &sums[row * sizes.columns + at * LANES..], plane, &mut taps);
+            for (lane, dw) in dw.chunks_exact_mut(kernels).enumerate() {
+                dw[row * 9..][..9].iter_mut().zip(&taps).for_each(|(dw, tap)| *dw += tap[lane]);
+            }
         }
-    }
-}
-
-/// Spreads the channels of pixel `at` over panels of `WIDTH` channels by `depth` pixels; missing channels are zero.
-#[inline(always)]
-fn scatter<const WIDTH: usize>(values: &[f32], at: usize, depth: usize, panels: &mut [f32]) {
-    let mut rest = values;
-    for panel in panels.chunks_exact_mut(WIDTH * depth) {
-        let to = &mut panel[at * WIDTH..(at + 1) * WIDTH];
-        if let Some((full, tail)) = rest.split_first_chunk::<WIDTH>() {
-            to.copy_from_slice(full);
-            rest = tail;
-        } else {
-            to.fill(0.0);
-            to[..rest.len()].copy_from_slice(rest);
-            rest = &[];
-        }
-    }
+    });
 }
