@@ -38,3 +38,8 @@ fn cannot(what: &str, path: &Path, e: &std::io::Error) -> Error {
         _ => error,
     }
 }
+
+/// Makes a folder and those above it; one that is there already is fine.
+pub fn create_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|e| cannot("create the folder", path, &e))
+}

@@ -14,6 +14,7 @@ pub mod graph;
 pub mod labels;
 pub mod network;
 pub mod prune;
+pub mod record;
 pub mod reference;
 
 pub use error::{Error, Result};

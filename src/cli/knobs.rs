@@ -1,0 +1,149 @@
+//! The options that every training shares, as they are typed.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde::de::DeserializeOwned;
+use yoloslim::train::{Schedule, TrainOptions};
+use yoloslim_core::labels::{self, Dataset, Split};
+use yoloslim_core::{Error, Network, Result, files};
+
+use crate::term::Term;
+
+/// Options of training.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Training")]
+pub struct TrainKnobs {
+    /// Images of a forward pass
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Forward passes for each update of the weights
+    #[arg(long, value_name = "N")]
+    accumulate: Option<usize>,
+    /// Side of the square input in pixels [default: the cfg's width and height]
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<usize>,
+    /// Largest learning rate
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+    /// How the learning rate falls
+    #[arg(long, value_enum, value_name = "SCHEDULE")]
+    schedule: Option<ScheduleName>,
+    /// Seed of all randomness
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Share of training images that are mosaics of four
+    #[arg(long, value_name = "SHARE")]
+    mosaic: Option<f32>,
+    /// Draw another input size every ten batches
+    #[arg(long)]
+    multi_scale: bool,
+    /// Epochs between validations
+    #[arg(long, value_name = "N")]
+    validate_every: Option<usize>,
+}
+
+/// [`Schedule`] as typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ScheduleName {
+    Cosine,
+    Steps,
+    Constant,
+}
+
+impl TrainKnobs {
+    /// Writes what was typed over the options.
+    pub fn apply(&self, options: &mut TrainOptions) {
+        fn set<T: Copy>(to: &mut T, typed: Option<T>) {
+            *to = typed.unwrap_or(*to);
+        }
+        set(&mut options.batch, self.batch);
+        set(&mut options.accumulate, self.accumulate);
+        set(&mut options.learning_rate, self.lr);
+        set(&mut options.seed, self.seed);
+        set(&mut options.augment.mosaic, self.mosaic);
+        set(&mut options.validate_every, self.validate_every);
+        options.size = self.size.or(options.size);
+        options.multi_scale |= self.multi_scale;
+        options.schedule = match self.schedule {
+            Some(ScheduleName::Cosine) => Schedule::Cosine,
+            Some(ScheduleName::Steps) => Schedule::Steps,
+            Some(ScheduleName::Constant) => Schedule::Constant,
+            None => options.schedule,
+        };
+    }
+}
+
+/// Options from a TOML file, or the defaults.
+pub fn read_options<O: DeserializeOwned + Default>(config: Option<&Path>) -> Result<O> {
+    let Some(path) = config else { return Ok(O::default()) };
+    toml::from_str(&files::read_text(path)?).map_err(|e| {
+        let line = e.span().and_then(|s| Some(std::fs::read_to_string(path).ok()?.get(..s.start)?.lines().count()));
+        Error::at(format!("{}:{}", path.display(), line.unwrap_or(1)), e.message()).fix("correct the file")
+    })
+}
+
+/// The training and validation images of a data set, checked against the net before any work.
+pub struct Data {
+    /// To train on.
+    pub train: Dataset,
+    /// To measure on.
+    pub val: Dataset,
+}
+
+impl Data {
+    /// Reads both splits, tells what was repaired and what is in both.
+    pub fn read(path: &Path, classes: usize, term: Term) -> Result<Self> {
+        let [train, val] = [Split::Train, Split::Val].map(|split| labels::load(path, &split));
+        let data = Self { train: train?, val: val? };
+        for set in [&data.train, &data.val] {
+            labels::check_classes(set, classes).map_err(|e| e.inside(path.display()))?;
+            set.warnings.iter().for_each(|w| term.warn(w));
+        }
+        let both = labels::duplicates(&data.train, &data.val);
+        if let Some((a, b)) = both.first() {
+            let (a, b) = (a.display(), b.display());
+            term.warn(format!("{} images are in both train and val ({a} and {b}, say): accuracy will look too good", both.len()));
+        }
+        Ok(data)
+    }
+}
+
+/// A cfg and, optionally, weights to start from, told apart by how much of the cfg they fill.
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// Darknet .cfg file
+    #[arg(required_unless_present = "resume")]
+    pub cfg: Option<PathBuf>,
+    /// Weights to start from: complete, the first layers only, or with heads for other classes
+    pub weights: Option<PathBuf>,
+}
+
+impl StartArgs {
+    /// The network to start from, at the size it will be trained at.
+    pub fn read(&self, size: Option<usize>, seed: u64, term: Term) -> Result<Network> {
+        let Some(path) = &self.cfg else { return Err(Error::at("CFG", "no cfg was given").fix("give CFG or --resume")) };
+        let (mut cfg, graph) = super::net::read_graph(path)?;
+        if graph.heads().next().is_none() {
+            return Err(Error::at(path.display(), "the net has no [yolo] layer").fix("train a detector's cfg"));
+        }
+        if let Some(size) = size {
+            cfg.net_mut().set("width", size);
+            cfg.net_mut().set("height", size);
+        }
+        let Some(weights) = &self.weights else {
+            return Network::initialise(cfg, seed).map_err(|e| e.inside(path.display()));
+        };
+        let place = |e: Error| e.inside(weights.display());
+        let file = yoloslim_core::darknet::WeightsFile::parse(&files::read(weights)?).map_err(place)?;
+        let loaded = Network::start_from(cfg, &file, seed).map_err(place)?;
+        if let Some(classes) = loaded.other_classes {
+            let here = loaded.network.graph.classes();
+            term.note(format!("{}: heads are for {classes} classes and the cfg for {here}; they start anew", weights.display()));
+        } else if loaded.filled < loaded.convolutions {
+            let (n, all) = (loaded.filled, loaded.convolutions);
+            term.note(format!("{}: fills the first {n} of {all} convolutions; the others start anew", weights.display()));
+        }
+        Ok(loaded.network)
+    }
+}

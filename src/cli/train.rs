@@ -1,0 +1,137 @@
+//! `train`: a network and a data set to a trained network.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use yoloslim::detect::{DetectOptions, Detector};
+use yoloslim::model::time_one_image;
+use yoloslim::run_folder::{RunConfig, RunFolder};
+use yoloslim::slim::RECORD;
+use yoloslim::train::{self, Job, Sparsity, Strategy, TrainOptions};
+use yoloslim_core::record::{RunRecord, StageRecord};
+use yoloslim_core::{Error, Network, Result, cost};
+
+use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
+use super::train_progress::TrainProgress;
+use crate::term::Term;
+
+/// Train a net, from random or given weights, optionally with a sparsity penalty on the BN gammas
+#[derive(Debug, Args)]
+pub struct Train {
+    #[command(flatten)]
+    start: StartArgs,
+    /// Data set: a Darknet .data, a YOLO .yaml, a COCO .json or a VOC folder
+    #[arg(long, value_name = "DATA", required_unless_present = "resume")]
+    data: Option<PathBuf>,
+    /// Folder of the run, new or empty
+    #[arg(short, long, value_name = "RUN", required_unless_present = "resume")]
+    output: Option<PathBuf>,
+    /// Go on with the run in this folder, where it was stopped
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["cfg", "data", "output", "epochs", "config"])]
+    resume: Option<PathBuf>,
+    /// Options from a TOML file; what is typed here wins
+    #[arg(long, value_name = "TOML")]
+    config: Option<PathBuf>,
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// L1 penalty on BN gammas, 0.01 say
+    #[arg(long, value_name = "S")]
+    sparsity: Option<f64>,
+    /// How the penalty changes over the run
+    #[arg(long, value_enum, value_name = "STRATEGY", requires = "sparsity")]
+    sparsity_strategy: Option<StrategyName>,
+    #[command(flatten)]
+    knobs: TrainKnobs,
+}
+
+/// [`Strategy`] as typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum StrategyName {
+    /// The same to the end
+    Constant,
+    /// A hundredth after half of the epochs
+    Decay,
+    /// A hundredth for the largest 15 % of the gammas after half of the epochs
+    Protect,
+}
+
+impl From<StrategyName> for Strategy {
+    fn from(name: StrategyName) -> Self {
+        match name {
+            StrategyName::Constant => Self::Constant,
+            StrategyName::Decay => Self::Decay,
+            StrategyName::Protect => Self::Protect,
+        }
+    }
+}
+
+impl Train {
+    pub fn run(self, term: Term) -> Result<()> {
+        let (folder, start, config, data) = self.prepare(term)?;
+        let options: &TrainOptions = &config.options;
+        let begin = Instant::now();
+        let mut progress = TrainProgress::new(term, options.epochs);
+        let job = Job {
+            network: start,
+            dataset: &data.train,
+            options,
+            folder: folder.path(),
+            threads: rayon::current_num_threads(),
+        };
+        let mut validate =
+            |n: &Network| Detector::new(n, DetectOptions::for_evaluation(options.size))?.evaluate(&data.val);
+        let trained = train::run(job, &mut validate, &mut |event| progress.show(event))?;
+        let network = &trained.network;
+        let stage = StageRecord {
+            name: "train".to_owned(),
+            params: network.parameters(),
+            bflops: cost::flops(&network.graph) / 1e9,
+            bytes: network.to_weights_file().to_bytes().len(),
+            milliseconds: Some(time_one_image(network) * 1e3),
+            evaluation: trained.evaluation,
+            epochs: trained.epochs,
+            seconds: begin.elapsed().as_secs_f64(),
+        };
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let record = RunRecord { command: config.command.clone(), version, stages: vec![stage] };
+        record.write(&folder.path().join(RECORD))?;
+        term.line(yoloslim::slim::table(&record));
+        let path = folder.path().display();
+        term.note(format!("wrote {path}/last.cfg and last.weights (best.* scored highest on val)"));
+        term.note(format!("next: yoloslim prune {path}/last.cfg {path}/last.weights -o SLIM --target-flops 0.7"));
+        Ok(())
+    }
+
+    /// A new run or one to go on with, all inputs checked.
+    fn prepare(&self, term: Term) -> Result<(RunFolder, Network, RunConfig<TrainOptions>, Data)> {
+        if let Some(path) = &self.resume {
+            let (folder, start, config) = RunFolder::open(path)?;
+            let config: RunConfig<TrainOptions> = config;
+            let data = Data::read(&config.data, start.graph.classes(), term)?;
+            return Ok((folder, start, config, data));
+        }
+        let mut options: TrainOptions = read_options(self.config.as_deref())?;
+        self.knobs.apply(&mut options);
+        options.epochs = self.epochs.unwrap_or(options.epochs);
+        if let Some(s) = self.sparsity {
+            let strategy = self.sparsity_strategy.map_or(Strategy::default(), Strategy::from);
+            options.sparsity = Some(Sparsity { s, strategy });
+        }
+        options.check()?;
+        let (Some(data_path), Some(output)) = (&self.data, &self.output) else {
+            return Err(Error::at("train", "--data or -o is missing").fix("give both"));
+        };
+        let start = self.start.read(options.size, options.seed, term)?;
+        let data = Data::read(data_path, start.graph.classes(), term)?;
+        let config = RunConfig { data: absolute(data_path)?, command: std::env::args().collect(), options };
+        let folder = RunFolder::create(output, &start, &config)?;
+        Ok((folder, start, config, data))
+    }
+}
+
+/// The path as it will still hold when the run goes on from another folder.
+pub fn absolute(path: &std::path::Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| Error::at(path.display(), e))
+}

@@ -1,0 +1,210 @@
+//! From images to detections: the net, its heads decoded, overlaps suppressed, boxes mapped back to the image.
+
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+use yoloslim_core::boxes::{Detection, Letterbox, YoloHead, decode, nms};
+use yoloslim_core::eval::{Evaluation, evaluate};
+use yoloslim_core::labels::{Dataset, check_classes};
+use yoloslim_core::{Error, Network, Result};
+
+use crate::data::{InferenceBatches, Rgb, letterbox};
+use crate::model::{HeadMap, Predictor};
+
+/// What counts as a detection, and at which input size.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DetectOptions {
+    /// Least objectness times class probability.
+    pub conf: f32,
+    /// Of two boxes of a class whose IoU is larger, the better one stays.
+    pub iou: f64,
+    /// Width and height of the net's input in pixels; the cfg's when none.
+    pub size: Option<(usize, usize)>,
+    /// Images of a forward pass.
+    pub batch: usize,
+}
+
+impl Default for DetectOptions {
+    /// Darknet's thresholds for pictures.
+    fn default() -> Self {
+        Self { conf: 0.25, iou: 0.45, size: None, batch: 1 }
+    }
+}
+
+impl DetectOptions {
+    /// The thresholds for average precision, which needs the unsure detections too; `size` is the side of a square
+    /// input, the cfg's width and height when none.
+    #[must_use]
+    pub fn for_evaluation(size: Option<usize>) -> Self {
+        Self { conf: 0.001, size: size.map(|side| (side, side)), batch: 8, ..Self::default() }
+    }
+}
+
+/// A net ready to find objects.
+pub struct Detector {
+    predictor: Predictor,
+    heads: Vec<YoloHead>,
+    classes: usize,
+    options: DetectOptions,
+}
+
+impl Detector {
+    /// Makes a net ready.
+    ///
+    /// # Errors
+    /// A net without a `[yolo]` layer, or that does not take RGB images; a size that does not fit the net.
+    pub fn new(network: &Network, options: DetectOptions) -> Result<Self> {
+        let heads: Vec<YoloHead> = network
+            .graph
+            .heads()
+            .map(|(_, y)| YoloHead {
+                anchors: y.anchors.clone(),
+                classes: y.classes,
+                scale_x_y: y.scale_x_y,
+                new_coords: y.new_coords,
+            })
+            .collect();
+        if heads.is_empty() {
+            return Err(Error::at("cfg", "the net has no [yolo] layer").fix("use the cfg of a detector"));
+        }
+        if network.graph.input.channels != 3 {
+            return Err(Error::at("[net]", format!("channels={}", network.graph.input.channels))
+                .fix("detection reads RGB images: use a net of channels=3"));
+        }
+        let predictor = prepare(network, options.size)?;
+        Ok(Self { predictor, heads, classes: network.graph.classes(), options })
+    }
+
+    /// Takes the weights of a net with the same layers.
+    ///
+    /// # Errors
+    /// A net that does not fit the input size.
+    pub fn replace_weights(&mut self, network: &Network) -> Result<()> {
+        self.predictor = prepare(network, self.options.size)?;
+        Ok(())
+    }
+
+    /// The objects of one image, from best to worst score, in its pixels.
+    ///
+    /// # Errors
+    /// An image that can't be resized.
+    pub fn detect(&mut self, image: &Rgb) -> Result<Vec<Detection>> {
+        let input = self.predictor.input();
+        let (pixels, geometry) = letterbox(image, input.width, input.height)?;
+        let mut found = self.detect_inputs(&pixels, &[geometry]);
+        Ok(found.pop().unwrap_or_default())
+    }
+
+    /// The objects of each image of a list of files, in the list's order; `progress` is told after every batch how
+    /// many images are done.
+    ///
+    /// # Errors
+    /// The first image that can't be read.
+    pub fn detect_files(
+        &mut self,
+        paths: Vec<PathBuf>,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Vec<Detection>>> {
+        let input = self.predictor.input();
+        let threads = rayon::current_num_threads();
+        let batches = InferenceBatches::new(paths, input.width, input.height, self.options.batch, threads)?;
+        let mut found = Vec::new();
+        for batch in batches {
+            let batch = batch?;
+            found.extend(self.detect_inputs(&batch.images, &batch.geometry));
+            progress(found.len());
+        }
+        Ok(found)
+    }
+
+    /// How well the net finds the labelled objects of a data set.
+    ///
+    /// # Errors
+    /// Another number of classes; the first image that can't be read.
+    pub fn evaluate(&mut self, dataset: &Dataset) -> Result<Evaluation> {
+        self.evaluate_with(dataset, &mut |_| {})
+    }
+
+    /// [`Detector::evaluate`] that tells its progress in images.
+    ///
+    /// # Errors
+    /// As [`Detector::evaluate`].
+    pub fn evaluate_with(&mut self, dataset: &Dataset, progress: &mut dyn FnMut(usize)) -> Result<Evaluation> {
+        check_classes(dataset, self.classes)?;
+        let paths = dataset.samples.iter().map(|s| s.image.clone()).collect();
+        let detections = self.detect_files(paths, progress)?;
+        Ok(evaluate(dataset, &detections))
+    }
+
+    /// `inputs` is `[image][row][column][channel]`, one image for each geometry.
+    fn detect_inputs(&mut self, inputs: &[f32], geometry: &[Letterbox]) -> Vec<Vec<Detection>> {
+        let maps = self.predictor.heads(inputs, geometry.len());
+        geometry.par_iter().enumerate().map(|(image, fit)| self.decode_image(&maps, image, fit)).collect()
+    }
+
+    fn decode_image(&self, maps: &[HeadMap], image: usize, geometry: &Letterbox) -> Vec<Detection> {
+        let input = self.predictor.input();
+        let mut found = Vec::new();
+        for (head, map) in self.heads.iter().zip(maps) {
+            let raw = map.image(image);
+            found.extend(decode(head, raw, map.rows, map.cols, input.width, input.height, self.options.conf));
+        }
+        found.iter_mut().for_each(|d| d.bbox = geometry.to_image(d.bbox));
+        // What lay in the letterbox's bars alone has no pixel of the image.
+        found.retain(|d| !d.bbox.is_degenerate());
+        nms(found, self.options.iou)
+    }
+}
+
+fn prepare(network: &Network, size: Option<(usize, usize)>) -> Result<Predictor> {
+    match size {
+        Some((width, height)) => Predictor::with_size(network, width, height),
+        None => Ok(Predictor::new(network)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yoloslim_core::darknet::Cfg;
+
+    /// A net of one cell whose head says the same whatever it sees.
+    fn certain_of(values: [f32; 7]) -> Network {
+        let cfg = "[net]\nwidth=32\nheight=32\n[convolutional]\nfilters=7\nsize=32\nstride=32\nactivation=linear\n\
+                   [yolo]\nmask=0\nanchors=8,16\nclasses=2\n";
+        let mut network = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 0).unwrap();
+        network.conv_mut(0).kernel.fill(0.0);
+        network.conv_mut(0).bias = values.to_vec();
+        network
+    }
+
+    #[test]
+    fn boxes_come_back_in_pixels_of_the_original_image() {
+        let network = certain_of([0.0, 0.0, 0.0, 0.0, 9.0, -9.0, 9.0]);
+        let mut detector = Detector::new(&network, DetectOptions::default()).unwrap();
+        let found = detector.detect(&Rgb::filled(128, 64, [0; 3])).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].class, 1);
+        let b = found[0].bbox;
+        for (edge, wanted) in [b.x0, b.y0, b.x1, b.y1].into_iter().zip([48.0, 0.0, 80.0, 64.0]) {
+            assert!((edge - wanted).abs() < 1e-4, "{b:?}");
+        }
+    }
+
+    #[test]
+    fn new_weights_give_other_detections() {
+        let mut detector = Detector::new(&certain_of([0.0; 7]), DetectOptions::default()).unwrap();
+        let image = Rgb::filled(32, 32, [0; 3]);
+        assert_eq!(detector.detect(&image).unwrap().len(), 2);
+        detector.replace_weights(&certain_of([0.0, 0.0, 0.0, 0.0, -9.0, 9.0, 9.0])).unwrap();
+        assert_eq!(detector.detect(&image).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_net_without_a_head_is_no_detector() {
+        let cfg = Cfg::parse(b"[net]\nwidth=32\nheight=32\n[convolutional]\n").unwrap();
+        let network = Network::initialise(cfg, 0).unwrap();
+        let message = Detector::new(&network, DetectOptions::default()).err().unwrap().to_string();
+        assert!(message.contains("no [yolo] layer"), "{message}");
+    }
+}

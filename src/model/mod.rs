@@ -1,0 +1,123 @@
+//! Running a [`Network`](yoloslim_core::Network) on the CPU: inference with folded normalisation, and training
+//! with its backward pass, both on the kernels of `yoloslim-kernels`.
+//!
+//! Maps are NHWC between layers; parameters are one flat vector, so that optimiser, EMA, clipping and checkpoints
+//! are one line each.
+
+mod backward;
+mod forward;
+mod kernels;
+mod layout;
+mod pool;
+mod predictor;
+mod product;
+mod program;
+mod timing;
+mod train_net;
+
+pub use layout::{ConvSlots, Layout};
+pub use predictor::{HeadMap, Predictor};
+pub use timing::time_one_image;
+pub use train_net::{Tape, TrainNet};
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::ChaCha8Rng;
+    use rand::{RngExt, SeedableRng};
+    use yoloslim_core::Network;
+    use yoloslim_core::darknet::Cfg;
+
+    use super::*;
+
+    /// Every layer kind, with residual, depth-wise, grouped and dilated convolutions.
+    const EVERYTHING: &str = "[net]\nwidth=16\nheight=16\n\
+        [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\nstride=2\npad=1\nactivation=leaky\n\
+        [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\npad=1\ngroups=8\nactivation=mish\n\
+        [convolutional]\nfilters=8\nsize=1\nactivation=swish\n\
+        [shortcut]\nfrom=-3\nactivation=tanh\n\
+        [route]\nlayers=-1\ngroups=2\ngroup_id=1\n\
+        [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\npad=1\ndilation=2\ngroups=2\nactivation=linear\n\
+        [shortcut]\nfrom=-3,-2\nactivation=linear\n\
+        [maxpool]\nsize=2\nstride=1\n\
+        [maxpool]\nsize=3\nstride=2\n\
+        [convolutional]\nbatch_normalize=1\nfilters=8\nsize=1\nactivation=logistic\n\
+        [dropout]\nprobability=0.5\n\
+        [avgpool]\n\
+        [scale_channels]\nfrom=-3\nactivation=linear\n\
+        [sam]\nfrom=-4\n\
+        [upsample]\nstride=2\n\
+        [route]\nlayers=-1,7\n\
+        [reorg]\nstride=2\n\
+        [convolutional]\nfilters=7\nsize=1\nactivation=linear\n\
+        [yolo]\nmask=0\nanchors=4,4\nclasses=2\n\
+        [route]\nlayers=-4\n\
+        [convolutional]\nfilters=7\nsize=3\npad=1\nactivation=linear\n\
+        [yolo]\nmask=0\nanchors=2,2\nclasses=2\n";
+
+    fn network() -> Network {
+        Network::initialise(Cfg::parse(EVERYTHING.as_bytes()).unwrap(), 3).unwrap()
+    }
+
+    fn noise(len: usize, seed: u64) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
+    }
+
+    /// A linear function of the heads, whose gradient with respect to them is `slopes`.
+    fn objective(net: &mut TrainNet, images: &[f32], slopes: &[Vec<f32>]) -> f64 {
+        let (maps, _) = net.forward(images.to_vec(), 2, 16, 16).unwrap();
+        let products = maps.iter().zip(slopes).flat_map(|(m, s)| m.values.iter().zip(s));
+        products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    }
+
+    #[test]
+    fn the_gradient_of_every_layer_kind_agrees_with_finite_differences() {
+        let mut net = TrainNet::new(network());
+        let images = noise(2 * 3 * 256, 1);
+        let (maps, tape) = net.forward(images.clone(), 2, 16, 16).unwrap();
+        let slopes: Vec<_> = maps.iter().enumerate().map(|(i, m)| noise(m.values.len(), 10 + i as u64)).collect();
+        let heads = maps.into_iter().zip(&slopes).map(|(m, s)| HeadMap { values: s.clone(), ..m }).collect();
+        let mut gradient = vec![0.0; net.layout().parameters()];
+        net.backward(tape, heads, &mut gradient);
+        // Small, for max pooling has kinks that a long step crosses.
+        const STEP: f32 = 2e-4;
+        let start = net.parameters().to_vec();
+        for slots in net.layout().clone().convolutions() {
+            for range in
+                [Some(slots.kernel.clone()), Some(slots.bias.clone()), slots.gamma.clone()].into_iter().flatten()
+            {
+                let direction = noise(range.len(), slots.layer as u64);
+                let mut along = |step: f32| {
+                    net.parameters_mut().copy_from_slice(&start);
+                    net.parameters_mut()[range.clone()].iter_mut().zip(&direction).for_each(|(p, d)| *p += step * d);
+                    objective(&mut net, &images, &slopes)
+                };
+                let difference = (along(STEP) - along(-STEP)) / f64::from(2.0 * STEP);
+                let slope: f64 =
+                    gradient[range.clone()].iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+                let scale = gradient[range.clone()].iter().map(|g| f64::from(g * g)).sum::<f64>().sqrt();
+                let (layer, error) = (slots.layer, (slope - difference).abs());
+                assert!(scale > 0.0, "layer {layer} has a gradient");
+                assert!(error < 0.02 * scale + 1e-3, "layer {layer}: {slope} against {difference}, norm {scale}");
+            }
+        }
+    }
+
+    #[test]
+    fn inference_computes_what_the_slow_oracle_does() {
+        let network = network();
+        let image = noise(3 * 256, 5);
+        let mut nhwc = vec![0.0; image.len()];
+        yoloslim_kernels::nchw_to_nhwc(1, 3, 16, 16, &image, &mut nhwc);
+        let heads: Vec<_> = Predictor::new(&network).heads(&nhwc, 1).iter().map(HeadMap::to_nchw).collect();
+        let oracle = yoloslim_core::reference::run(&network, &image);
+        assert!(yoloslim_core::prune::max_relative_difference(&oracle, &heads) < 1e-5);
+    }
+
+    #[test]
+    fn a_network_comes_back_from_its_flat_parameters() {
+        let network = network();
+        let net = TrainNet::new(network.clone());
+        assert_eq!(net.to_network(net.parameters(), net.statistics()), network);
+    }
+}

@@ -1,0 +1,162 @@
+//! Inference: normalisation folded into the kernels, which are packed once.
+
+use yoloslim_core::graph::{Graph, Op, Shape, Source};
+use yoloslim_core::{Network, Result};
+use yoloslim_kernels::{self as k, PackedConv, Scratch};
+
+use super::forward::{self, Aside};
+use super::kernels;
+use super::pool::Pool;
+use super::program::Program;
+
+/// The raw map that one `[yolo]` layer reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadMap {
+    /// Rows of cells.
+    pub rows: usize,
+    /// Columns of cells.
+    pub cols: usize,
+    /// Numbers a cell: anchors times (5 + classes).
+    pub channels: usize,
+    /// `[image][row][column][channel]`
+    pub values: Vec<f32>,
+}
+
+impl HeadMap {
+    /// The map of one image, `[row][column][channel]`.
+    #[must_use]
+    pub fn image(&self, image: usize) -> &[f32] {
+        let len = self.rows * self.cols * self.channels;
+        &self.values[image * len..(image + 1) * len]
+    }
+
+    /// All values as `[image][channel][row][column]`.
+    #[must_use]
+    pub fn to_nchw(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.values.len()];
+        let count = self.values.len() / (self.rows * self.cols * self.channels).max(1);
+        k::nhwc_to_nchw(count, self.channels, self.rows, self.cols, &self.values, &mut out);
+        out
+    }
+}
+
+/// A network made ready for inference at one input size.
+pub struct Predictor {
+    graph: Graph,
+    program: Program,
+    convolutions: Vec<Option<Packed>>,
+    pool: Pool,
+    scratch: Scratch,
+}
+
+struct Packed {
+    conv: PackedConv,
+    bias: Vec<f32>,
+}
+
+impl Predictor {
+    /// Prepares a network at its cfg's input size.
+    #[must_use]
+    pub fn new(network: &Network) -> Self {
+        Self::with_graph(network, network.graph.clone())
+    }
+
+    /// Prepares a network at another input size.
+    ///
+    /// # Errors
+    /// A size that does not fit the graph.
+    pub fn with_size(network: &Network, width: usize, height: usize) -> Result<Self> {
+        Ok(Self::with_graph(network, network.graph.resized(&network.cfg, width, height)?))
+    }
+
+    fn with_graph(network: &Network, graph: Graph) -> Self {
+        let mut convolutions: Vec<Option<Packed>> = (0..graph.layers.len()).map(|_| None).collect();
+        for (i, c) in graph.convolutions() {
+            let (kernel, bias) = network.conv(i).folded();
+            let shape = kernels::conv_shape(c, graph.input_shape(i), 1);
+            convolutions[i] = Some(Packed { conv: PackedConv::new(&shape, &kernel), bias });
+        }
+        let program = Program::new(&graph);
+        Self { graph, program, convolutions, pool: Pool::default(), scratch: Scratch::default() }
+    }
+
+    /// The shape of one input image.
+    #[must_use]
+    pub fn input(&self) -> Shape {
+        self.graph.input
+    }
+
+    /// The graph at this input size.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The raw head maps of `count` images, `[image][row][column][channel]`, values 0 to 1, in the order of the
+    /// cfg's `[yolo]` layers. A net without such layers gives its last map.
+    ///
+    /// # Panics
+    /// If `images` does not hold `count` images of the input's shape.
+    pub fn heads(&mut self, images: &[f32], count: usize) -> Vec<HeadMap> {
+        assert_eq!(images.len(), count * self.graph.input.len(), "images of another shape than the net's input");
+        let mut buffers: Vec<Option<Vec<f32>>> = vec![None; self.graph.layers.len()];
+        for layer in 0..self.graph.layers.len() {
+            if self.program.owns(layer) {
+                let out = self.run_layer(layer, images, count, &buffers);
+                buffers[layer] = Some(out);
+            }
+            self.release(layer, &mut buffers);
+        }
+        let heads = self.collect_heads(images, &mut buffers);
+        buffers.into_iter().flatten().for_each(|b| self.pool.give(b));
+        heads
+    }
+
+    fn run_layer(&mut self, layer: usize, images: &[f32], count: usize, buffers: &[Option<Vec<f32>>]) -> Vec<f32> {
+        let l = &self.graph.layers[layer];
+        let mut out = self.pool.take(count * l.shape.len());
+        let inputs: Vec<&[f32]> = l.inputs.iter().map(|s| read(self.program.home(*s), images, buffers)).collect();
+        match (&l.op, &self.convolutions[layer]) {
+            (Op::Convolution(c), Some(packed)) => {
+                let shape = kernels::conv_shape(c, self.graph.input_shape(layer), count);
+                let act = kernels::activation(c.activation);
+                k::conv_forward(&packed.conv, &shape, inputs[0], Some(&packed.bias), act, &mut out, &mut self.scratch);
+            }
+            (op, _) => {
+                forward::run(&self.graph, layer, count, &inputs, &mut out, &mut Aside::default());
+                k::activate(&mut out, kernels::activation(forward::activation(op)));
+            }
+        }
+        out
+    }
+
+    /// Gives back the buffers that `reader` was the last to read.
+    fn release(&mut self, reader: usize, buffers: &mut [Option<Vec<f32>>]) {
+        for source in &self.graph.layers[reader].inputs {
+            if let Source::Layer(j) = self.program.home(*source)
+                && self.program.is_over(j, reader)
+                && let Some(buffer) = buffers[j].take()
+            {
+                self.pool.give(buffer);
+            }
+        }
+    }
+
+    fn collect_heads(&mut self, images: &[f32], buffers: &mut [Option<Vec<f32>>]) -> Vec<HeadMap> {
+        let last = self.program.home(Source::Layer(self.graph.layers.len() - 1));
+        let homes = if self.program.heads().is_empty() { vec![last] } else { self.program.heads().to_vec() };
+        let map = |home: &Source| {
+            let shape = self.graph.shape(*home);
+            let values = read(*home, images, buffers).to_vec();
+            HeadMap { rows: shape.height, cols: shape.width, channels: shape.channels, values }
+        };
+        homes.iter().map(map).collect()
+    }
+}
+
+fn read<'a>(source: Source, images: &'a [f32], buffers: &'a [Option<Vec<f32>>]) -> &'a [f32] {
+    match source {
+        Source::Image => images,
+        Source::Layer(i) => buffers[i].as_deref().expect("a buffer lives until its last reader"),
+    }
+}

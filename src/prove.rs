@@ -1,0 +1,31 @@
+//! The proof that a slim net is the same detector as the net it was cut from with the removed channels masked.
+
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use yoloslim_core::prune::{self, PROOF_TOLERANCE, Pruned};
+use yoloslim_core::{Error, Result};
+
+use crate::model::{HeadMap, Predictor};
+
+/// Runs the masked and the compact net on the same image of noise; gives the largest difference of their raw heads,
+/// relative to each head's largest value.
+///
+/// # Errors
+/// A difference above [`PROOF_TOLERANCE`], or one that is no number: then the slim net must not be used.
+pub fn prove(pruned: &Pruned) -> Result<f64> {
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let image: Vec<f32> = (0..pruned.masked.graph.input.len()).map(|_| rng.random()).collect();
+    let heads = |network| {
+        let maps = Predictor::new(network).heads(&image, 1);
+        maps.iter().map(HeadMap::to_nchw).collect::<Vec<_>>()
+    };
+    let difference = prune::max_relative_difference(&heads(&pruned.masked), &heads(&pruned.compact));
+    if difference <= PROOF_TOLERANCE {
+        return Ok(difference);
+    }
+    Err(Error::at(
+        "proof",
+        format!("the slim net's heads differ from the masked net's by {difference:.1e} of their largest value"),
+    )
+    .fix("nothing was written; report this with the cfg, for the limit is 1e-4"))
+}

@@ -1,0 +1,85 @@
+//! A run's folder: the network it starts from, its config, and a lock that keeps a second process out.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use yoloslim_core::{Error, Network, Result, files};
+
+/// What a run was started with, saved as `config.toml`, so that it can go on without its command line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunConfig<O> {
+    /// The data set.
+    pub data: PathBuf,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The options of the run's kind.
+    pub options: O,
+}
+
+/// A run's folder, locked for this process.
+pub struct RunFolder {
+    path: PathBuf,
+    /// Held for its lock.
+    _lock: File,
+}
+
+const CONFIG: &str = "config.toml";
+const START: &str = "start";
+
+impl RunFolder {
+    /// Makes the folder of a new run and writes what it starts from.
+    ///
+    /// # Errors
+    /// A folder that holds something already, or can't be written.
+    pub fn create<O: Serialize>(path: &Path, start: &Network, config: &RunConfig<O>) -> Result<Self> {
+        files::create_folder(path)?;
+        let mut entries = std::fs::read_dir(path).map_err(|e| Error::at(path.display(), e))?;
+        if entries.next().is_some() {
+            return Err(Error::at(path.display(), "the folder is not empty, and nothing is overwritten")
+                .fix("give another folder with -o, or go on with the run in it with --resume"));
+        }
+        let folder = Self::lock(path)?;
+        start.write(path, START)?;
+        let text = toml::to_string(config).map_err(|e| Error::at(CONFIG, e))?;
+        // The config comes last: a folder that has one is complete.
+        files::write_whole(&path.join(CONFIG), text.as_bytes())?;
+        Ok(folder)
+    }
+
+    /// Opens the folder of a run to go on with it.
+    ///
+    /// # Errors
+    /// A folder that holds no run, or one that another process works in.
+    pub fn open<O: DeserializeOwned>(path: &Path) -> Result<(Self, Network, RunConfig<O>)> {
+        let config = path.join(CONFIG);
+        if !config.is_file() {
+            return Err(Error::at(path.display(), "there is no run in this folder")
+                .fix("give the folder that was given to -o when the run was started"));
+        }
+        let folder = Self::lock(path)?;
+        let parsed = toml::from_str(&files::read_text(&config)?).map_err(|e| {
+            Error::at(config.display(), e.message()).fix("undo what was changed in it, or start a new run")
+        })?;
+        let start = Network::read(&path.join(format!("{START}.cfg")), &path.join(format!("{START}.weights")))?;
+        Ok((folder, start, parsed))
+    }
+
+    fn lock(path: &Path) -> Result<Self> {
+        let file = path.join(".lock");
+        let lock = File::create(&file).map_err(|e| {
+            Error::at(file.display(), format!("cannot write: {e}")).fix("give a folder that can be written")
+        })?;
+        lock.try_lock().map_err(|_| {
+            Error::at(path.display(), "another process works in this folder").fix("wait for it or stop it first")
+        })?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}

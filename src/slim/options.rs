@@ -1,0 +1,86 @@
+//! What the whole pipeline is told: `slim.toml`.
+
+use serde::{Deserialize, Serialize};
+use yoloslim_core::Result;
+use yoloslim_core::prune::PruneOptions;
+
+use crate::train::{Sparsity, TrainOptions};
+
+/// All options of `slim`; the run's `config.toml` holds them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SlimOptions {
+    /// Epochs of the baseline; 0 takes the given weights as they are.
+    pub baseline_epochs: usize,
+    /// Epochs of sparsity training; 0 prunes without.
+    pub sparse_epochs: usize,
+    /// Epochs of fine-tuning; 0 ends with the pruned net.
+    pub fine_tune_epochs: usize,
+    /// The penalty of sparsity training.
+    pub sparsity: Sparsity,
+    /// Largest learning rate of sparsity training, as a share of the baseline's.
+    pub sparse_rate: f64,
+    /// Largest learning rate of fine-tuning, as a share of the baseline's.
+    pub fine_tune_rate: f64,
+    /// What is pruned.
+    pub prune: PruneOptions,
+    /// What all three trainings share.
+    pub train: TrainOptions,
+}
+
+impl Default for SlimOptions {
+    fn default() -> Self {
+        Self {
+            baseline_epochs: 100,
+            sparse_epochs: 100,
+            fine_tune_epochs: 100,
+            sparsity: Sparsity { s: 0.01, strategy: crate::train::Strategy::Constant },
+            sparse_rate: 1.0,
+            fine_tune_rate: 1.0,
+            prune: PruneOptions::default(),
+            train: TrainOptions::default(),
+        }
+    }
+}
+
+impl SlimOptions {
+    /// Checks all parts.
+    ///
+    /// # Errors
+    /// The first number that makes no sense.
+    pub fn check(&self) -> Result<()> {
+        self.baseline().check()?;
+        self.sparse().check()?;
+        self.fine_tune().check()?;
+        self.prune.check()
+    }
+
+    /// The options of baseline training.
+    #[must_use]
+    pub fn baseline(&self) -> TrainOptions {
+        TrainOptions { epochs: self.baseline_epochs.max(1), sparsity: None, ..self.train.clone() }
+    }
+
+    /// The options of sparsity training. The rate stays up: what it is times the number of steps is what the
+    /// penalty can move a gamma by.
+    #[must_use]
+    pub fn sparse(&self) -> TrainOptions {
+        TrainOptions {
+            epochs: self.sparse_epochs.max(1),
+            learning_rate: self.train.learning_rate * self.sparse_rate,
+            sparsity: Some(self.sparsity.clone()),
+            ..self.train.clone()
+        }
+    }
+
+    /// The options of fine-tuning.
+    #[must_use]
+    pub fn fine_tune(&self) -> TrainOptions {
+        TrainOptions {
+            epochs: self.fine_tune_epochs.max(1),
+            learning_rate: self.train.learning_rate * self.fine_tune_rate,
+            sparsity: None,
+            ..self.train.clone()
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The state of a training run between epochs, in one safetensors file that is written whole or not at all.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use yoloslim_core::record::EpochRecord;
+use yoloslim_core::{Error, Result, files};
+
+use super::options::TrainOptions;
+use super::trainer::Trainer;
+
+/// The file's name in a run's folder.
+const FILE: &str = "last.safetensors";
+
+/// All that going on needs.
+pub(super) struct Checkpoint {
+    bytes: Vec<u8>,
+    /// For messages.
+    place: String,
+}
+
+/// Names of the arrays in the file.
+const ARRAYS: [&str; 5] = ["parameters", "statistics", "velocity", "average.parameters", "average.statistics"];
+
+impl Checkpoint {
+    /// Takes the state down after an epoch.
+    pub fn new(trainer: &Trainer, options: &TrainOptions, epochs: &[EpochRecord], best: f64) -> Self {
+        let arrays = [
+            trainer.net.parameters(),
+            trainer.net.statistics(),
+            &trainer.velocity,
+            &trainer.averages.0,
+            &trainer.averages.1,
+        ];
+        let raw = arrays.map(|a| a.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+        let views = ARRAYS.iter().zip(&raw).map(|(name, bytes)| {
+            (*name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes).expect("one dimension of whole floats"))
+        });
+        let json = |value| serde_json::to_string(&value).expect("plain data is JSON");
+        let meta = HashMap::from([
+            ("options".to_owned(), json(serde_json::json!(options))),
+            ("epochs".to_owned(), json(serde_json::json!(epochs))),
+            ("best".to_owned(), best.to_bits().to_string()),
+            ("updates".to_owned(), trainer.updates.to_string()),
+        ]);
+        let bytes = safetensors::serialize(views, Some(meta)).expect("names are unique and shapes fit");
+        Self { bytes, place: FILE.to_owned() }
+    }
+
+    /// Writes the file into a run's folder.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        files::write_whole(&folder.join(FILE), &self.bytes)
+    }
+
+    /// Reads the file of a run's folder, if there is one.
+    pub fn read_if_there(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(Self { bytes: files::read(&path)?, place: path.display().to_string() }))
+    }
+
+    fn broken(&self, cause: impl std::fmt::Display) -> Error {
+        Error::at(&self.place, format!("no checkpoint of this run: {cause}"))
+            .fix("start a new run, from last.cfg and last.weights beside it if you like")
+    }
+
+    /// Puts the state into a fresh trainer; gives the epochs so far and the best accuracy among them.
+    pub fn resume(&self, trainer: &mut Trainer, options: &TrainOptions) -> Result<(Vec<EpochRecord>, f64)> {
+        let tensors = SafeTensors::deserialize(&self.bytes).map_err(|e| self.broken(e))?;
+        let (_, header) = SafeTensors::read_metadata(&self.bytes).map_err(|e| self.broken(e))?;
+        let meta = header.metadata().clone().unwrap_or_default();
+        let get = |key: &str| meta.get(key).ok_or_else(|| self.broken(format!("{key} is missing")));
+        let before: TrainOptions = serde_json::from_str(get("options")?).map_err(|e| self.broken(e))?;
+        if before != *options {
+            return Err(self.broken("it was written with other options"));
+        }
+        let parameters = trainer.net.layout().parameters();
+        let statistics = trainer.net.layout().statistics();
+        let lengths = [parameters, statistics, parameters, parameters, statistics];
+        let mut arrays = Vec::new();
+        for (name, len) in ARRAYS.iter().zip(lengths) {
+            let array = floats(tensors.tensor(name).map_err(|e| self.broken(e))?.data());
+            if array.len() != len {
+                return Err(self.broken(format!("{name} holds {} numbers, the cfg wants {len}", array.len())));
+            }
+            arrays.push(array);
+        }
+        let mut next = arrays.into_iter();
+        let mut take = || next.next().unwrap_or_default();
+        *trainer.net.parameters_mut() = take();
+        *trainer.net.statistics_mut() = take();
+        trainer.velocity = take();
+        trainer.averages = (take(), take());
+        trainer.updates = get("updates")?.parse().map_err(|e| self.broken(e))?;
+        let best = f64::from_bits(get("best")?.parse().map_err(|e| self.broken(e))?);
+        Ok((serde_json::from_str(get("epochs")?).map_err(|e| self.broken(e))?, best))
+    }
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}

@@ -1,0 +1,246 @@
+//! Training: epochs over a data set that turn one network into another, with checkpoints after each.
+
+pub mod checkpoint;
+pub mod loss;
+mod options;
+mod schedule;
+mod sparsity;
+mod trainer;
+
+use std::path::Path;
+use std::time::Instant;
+
+use yoloslim_core::eval::Evaluation;
+use yoloslim_core::labels::Dataset;
+use yoloslim_core::record::{EpochRecord, GammaSummary, LossRecord};
+use yoloslim_core::{Error, Network, Result};
+
+pub use loss::{LossOptions, LossParts};
+pub use options::TrainOptions;
+pub use schedule::Schedule;
+pub use sparsity::{Sparsity, Strategy, gammas};
+
+use crate::data::{Augment, Loader, LoaderOptions};
+use checkpoint::Checkpoint;
+use trainer::Trainer;
+
+/// What a training run works on.
+pub struct Job<'a> {
+    /// The network to start from.
+    pub network: Network,
+    /// The images to train on.
+    pub dataset: &'a Dataset,
+    /// How.
+    pub options: &'a TrainOptions,
+    /// The run's folder: checkpoints lie there, and a checkpoint that is there is gone on from.
+    pub folder: &'a Path,
+    /// Threads of the loader.
+    pub threads: usize,
+}
+
+/// What happens while training, for progress bars and logs.
+pub enum Event<'a> {
+    /// A batch is done.
+    Batch {
+        /// Epoch, from 0.
+        epoch: usize,
+        /// Batches of the epoch that are done.
+        done: usize,
+        /// Batches an epoch.
+        batches: usize,
+        /// Mean loss of the epoch so far.
+        loss: LossParts,
+        /// Learning rate.
+        learning_rate: f64,
+    },
+    /// An epoch is done and its checkpoint written.
+    Epoch(&'a EpochRecord),
+}
+
+/// What training came to.
+pub struct Trained {
+    /// The moving average of the weights after the last epoch.
+    pub network: Network,
+    /// The record of every epoch, those before a resumption included.
+    pub epochs: Vec<EpochRecord>,
+    /// The validation of `network`.
+    pub evaluation: Option<Evaluation>,
+}
+
+/// Trains, or goes on training, to the last epoch.
+///
+/// `validate` measures a network's accuracy; `observe` is told of every batch and epoch.
+///
+/// # Errors
+/// Options out of range, an image that can't be read, a folder that can't be written, a loss that is no number.
+pub fn run(
+    job: Job,
+    validate: &mut dyn FnMut(&Network) -> Result<Evaluation>,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Trained> {
+    let Job { network, dataset, options, folder, threads } = job;
+    options.check()?;
+    let (width, height) = options.size.map_or((network.graph.input.width, network.graph.input.height), |s| (s, s));
+    network.graph.resized(&network.cfg, width, height)?;
+    let mut loader = Loader::new(dataset, loader_options(options, (width, height), threads))?;
+    let mut trainer = Trainer::new(network, options, loader.batches_per_epoch());
+    let mut epochs: Vec<EpochRecord> = Vec::new();
+    let mut best = f64::NEG_INFINITY;
+    if let Some(checkpoint) = Checkpoint::read_if_there(folder)? {
+        (epochs, best) = checkpoint.resume(&mut trainer, options)?;
+    }
+    let mut evaluation = None;
+    for epoch in epochs.len()..options.epochs {
+        let start = Instant::now();
+        if epoch as f64 >= options.epochs as f64 * (1.0 - options.plain_share) {
+            loader.set_augment(Augment { mosaic: 0.0, ..options.augment })?;
+        }
+        let mut record = train_epoch(&mut trainer, &loader, dataset, epoch, observe)?;
+        if (epoch + 1) % options.validate_every.max(1) == 0 || epoch + 1 == options.epochs {
+            let measured = validate(&trainer.averaged_network())?;
+            (record.map, record.map50) = (measured.map, measured.map50);
+            evaluation = Some(measured);
+        }
+        record.seconds = start.elapsed().as_secs_f64();
+        let fitness = record.map50.unwrap_or(f64::NEG_INFINITY);
+        epochs.push(record);
+        if fitness > best {
+            best = fitness;
+            trainer.averaged_network().write(folder, "best")?;
+        }
+        trainer.averaged_network().write(folder, "last")?;
+        Checkpoint::new(&trainer, options, &epochs, best).write(folder)?;
+        observe(Event::Epoch(&epochs[epoch]));
+    }
+    let network = trainer.averaged_network();
+    if evaluation.is_none() {
+        evaluation = Some(validate(&network)?);
+    }
+    Ok(Trained { network, epochs, evaluation })
+}
+
+fn loader_options(options: &TrainOptions, (width, height): (usize, usize), threads: usize) -> LoaderOptions {
+    LoaderOptions {
+        width,
+        height,
+        batch: options.batch,
+        seed: options.seed,
+        threads,
+        augment: options.augment,
+        multi_scale: options.multi_scale,
+        ..LoaderOptions::default()
+    }
+}
+
+fn train_epoch(
+    trainer: &mut Trainer,
+    loader: &Loader,
+    dataset: &Dataset,
+    epoch: usize,
+    observe: &mut dyn FnMut(Event),
+) -> Result<EpochRecord> {
+    let (start, images) = (Instant::now(), loader.images_per_epoch());
+    let (mut loss, mut seen, mut waited) = (LossParts::default(), 0, 0.0);
+    let mut batches = loader.epoch(epoch, 0);
+    for done in 1.. {
+        let before = Instant::now();
+        let Some(batch) = batches.next() else { break };
+        waited += before.elapsed().as_secs_f64();
+        let batch = batch?;
+        let (count, indices) = (batch.count, batch.indices.clone());
+        let parts = trainer.step(batch, done == loader.batches_per_epoch())?;
+        if !parts.total().is_finite() {
+            return Err(diverged(dataset, &indices, epoch));
+        }
+        seen += count;
+        let share = count as f64 / seen as f64;
+        let mut mean = LossParts::default();
+        mean.add(&loss, 1.0 - share);
+        mean.add(&parts, share);
+        loss = mean;
+        let learning_rate = trainer.learning_rate();
+        observe(Event::Batch { epoch, done, batches: loader.batches_per_epoch(), loss, learning_rate });
+    }
+    debug_assert_eq!(seen, images, "every image is used once an epoch");
+    Ok(EpochRecord {
+        epoch,
+        loss: LossRecord { boxes: loss.boxes, objectness: loss.objectness, class: loss.class },
+        learning_rate: trainer.learning_rate(),
+        gammas: GammaSummary::new(trainer.gammas()),
+        waited: waited / start.elapsed().as_secs_f64().max(1e-9),
+        ..EpochRecord::default()
+    })
+}
+
+fn diverged(dataset: &Dataset, indices: &[usize], epoch: usize) -> Error {
+    let images: Vec<String> = indices.iter().map(|i| dataset.samples[*i].image.display().to_string()).collect();
+    Error::at(format!("epoch {epoch}"), format!("the loss of a batch is no number (images: {})", images.join(", ")))
+        .fix("lower --lr or --sparsity, or check these images' labels; the last checkpoint is whole")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::synthetic;
+    use yoloslim_core::darknet::Cfg;
+    use yoloslim_core::labels::{self, Split};
+
+    const CFG: &str = "[net]\nwidth=64\nheight=64\n\
+        [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\nstride=4\npad=1\nactivation=leaky\n\
+        [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\nstride=2\npad=1\nactivation=leaky\n\
+        [convolutional]\nfilters=16\nactivation=linear\n\
+        [yolo]\nmask=0,1\nanchors=8,8,16,16\nclasses=3\n";
+
+    fn train(
+        dataset: &Dataset,
+        folder: &Path,
+        options: &TrainOptions,
+        threads: usize,
+        stop_in: Option<usize>,
+    ) -> Result<Trained> {
+        let network = Network::initialise(Cfg::parse(CFG.as_bytes())?, 1)?;
+        let job = Job { network, dataset, options, folder, threads };
+        let mut validations = 0;
+        let mut validate = |_: &Network| {
+            validations += 1;
+            if Some(validations) == stop_in {
+                Err(Error::at("here", "stopped"))
+            } else {
+                Ok(yoloslim_core::eval::evaluate(&Dataset::default(), &[]))
+            }
+        };
+        run(job, &mut validate, &mut |_| {})
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_goes_on_to_the_same_bits_with_any_number_of_threads() {
+        let folder = tempfile::tempdir().unwrap();
+        synthetic::generate(folder.path(), 1, 10, 2, 96).unwrap();
+        let dataset = labels::load(&folder.path().join("data.yaml"), &Split::Train).unwrap();
+        let sparsity = Some(Sparsity { s: 0.01, strategy: Strategy::Protect });
+        let options = TrainOptions { epochs: 3, batch: 4, accumulate: 2, sparsity, ..TrainOptions::default() };
+        let [whole, stopped] = ["whole", "stopped"].map(|name| folder.path().join(name));
+        for path in [&whole, &stopped] {
+            std::fs::create_dir(path).unwrap();
+        }
+        let expected = train(&dataset, &whole, &options, 1, None).unwrap();
+        assert!(train(&dataset, &stopped, &options, 2, Some(2)).is_err());
+        let resumed = train(&dataset, &stopped, &options, 2, None).unwrap();
+        assert_eq!(resumed.network, expected.network);
+        assert_eq!(resumed.epochs.len(), 3);
+        let losses = |t: &Trained| t.epochs.iter().map(|e| e.loss).collect::<Vec<_>>();
+        assert_eq!(losses(&resumed), losses(&expected));
+    }
+
+    #[test]
+    fn going_on_with_other_options_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        synthetic::generate(folder.path(), 1, 4, 2, 96).unwrap();
+        let dataset = labels::load(&folder.path().join("data.yaml"), &Split::Train).unwrap();
+        let options = TrainOptions { epochs: 1, batch: 4, ..TrainOptions::default() };
+        train(&dataset, folder.path(), &options, 1, None).unwrap();
+        let other = TrainOptions { epochs: 2, ..options };
+        let message = train(&dataset, folder.path(), &other, 1, None).err().unwrap().to_string();
+        assert!(message.contains("other options"), "{message}");
+    }
+}

@@ -1,0 +1,109 @@
+//! What a training run is told.
+
+use serde::{Deserialize, Serialize};
+use yoloslim_core::{Error, Result};
+
+use super::loss::LossOptions;
+use super::schedule::Schedule;
+use super::sparsity::Sparsity;
+use crate::data::Augment;
+
+/// All options of a training run; the file `config.toml` of a run holds them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainOptions {
+    /// Passes over the data.
+    pub epochs: usize,
+    /// Images of a forward pass.
+    pub batch: usize,
+    /// Forward passes whose gradients are averaged for one update.
+    pub accumulate: usize,
+    /// Side of the square input in pixels; the cfg's width and height when none.
+    pub size: Option<usize>,
+    /// All randomness comes from it.
+    pub seed: u64,
+    /// Largest learning rate.
+    pub learning_rate: f64,
+    /// How the rate falls.
+    pub schedule: Schedule,
+    /// Epochs over which the rate rises from zero.
+    pub warmup_epochs: f64,
+    /// Nesterov momentum.
+    pub momentum: f64,
+    /// L2 penalty on kernels (never on BN or biases).
+    pub weight_decay: f64,
+    /// Largest norm of an update's gradient.
+    pub clip_norm: f64,
+    /// Limit of the moving average's decay.
+    pub ema_decay: f64,
+    /// L1 penalty on BN gammas.
+    pub sparsity: Option<Sparsity>,
+    /// Draw another input size every ten batches.
+    pub multi_scale: bool,
+    /// Augmentation.
+    pub augment: Augment,
+    /// The last epochs, as a share of all, that are trained without mosaic.
+    pub plain_share: f64,
+    /// The loss.
+    pub loss: LossOptions,
+    /// Epochs between validations; the last epoch is always validated.
+    pub validate_every: usize,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            epochs: 100,
+            batch: 16,
+            accumulate: 1,
+            size: None,
+            seed: 0,
+            learning_rate: 0.01,
+            schedule: Schedule::Cosine,
+            warmup_epochs: 1.0,
+            momentum: 0.937,
+            weight_decay: 4.6e-4,
+            clip_norm: 10.0,
+            ema_decay: 0.9999,
+            sparsity: None,
+            multi_scale: false,
+            augment: Augment::default(),
+            plain_share: 0.1,
+            loss: LossOptions::default(),
+            validate_every: 1,
+        }
+    }
+}
+
+impl TrainOptions {
+    /// Checks that every number makes sense.
+    ///
+    /// # Errors
+    /// Names the first that does not.
+    pub fn check(&self) -> Result<()> {
+        let positive = [
+            ("--epochs", self.epochs as f64),
+            ("--batch", self.batch as f64),
+            ("--accumulate", self.accumulate as f64),
+            ("--lr", self.learning_rate),
+            ("--clip-norm", self.clip_norm),
+        ];
+        let shares = [("momentum", self.momentum), ("ema_decay", self.ema_decay), ("plain_share", self.plain_share)];
+        let not_negative = [("warmup_epochs", self.warmup_epochs), ("weight_decay", self.weight_decay)];
+        let bad = |ok: bool, name: &str, value: f64, range: &str| match ok {
+            true => Ok(()),
+            false => Err(Error::at(name, format!("{value} is out of range")).fix(format!("give {range}"))),
+        };
+        for (name, value) in positive {
+            bad(value > 0.0 && value.is_finite(), name, value, "a number above 0")?;
+        }
+        for (name, value) in shares {
+            bad((0.0..=1.0).contains(&value), name, value, "a number from 0 to 1")?;
+        }
+        for (name, value) in not_negative {
+            bad(value >= 0.0 && value.is_finite(), name, value, "a number of at least 0")?;
+        }
+        self.sparsity.as_ref().map_or(Ok(()), Sparsity::check)?;
+        self.augment.check()
+    }
+}

@@ -1,0 +1,127 @@
+//! One step of training: forward, loss, backward, and, when enough gradients are gathered, an update.
+
+use yoloslim_core::graph::Yolo;
+use yoloslim_core::{Network, Result};
+use yoloslim_kernels as k;
+
+use super::loss::{LossParts, yolo_loss};
+use super::options::TrainOptions;
+use super::sparsity;
+use crate::data::Batch;
+use crate::model::TrainNet;
+
+/// A network in training with all that an update needs.
+pub(super) struct Trainer {
+    pub net: TrainNet,
+    options: TrainOptions,
+    heads: Vec<Yolo>,
+    gradients: Vec<f32>,
+    /// Micro-batches whose gradients are gathered.
+    gathered: usize,
+    pub velocity: Vec<f32>,
+    /// Moving averages of parameters and statistics.
+    pub averages: (Vec<f32>, Vec<f32>),
+    /// Updates made so far.
+    pub updates: usize,
+    updates_per_epoch: usize,
+}
+
+impl Trainer {
+    pub fn new(network: Network, options: &TrainOptions, batches_per_epoch: usize) -> Self {
+        let heads = network.graph.heads().map(|(_, y)| y.clone()).collect();
+        let net = TrainNet::new(network);
+        let len = net.layout().parameters();
+        Self {
+            averages: (net.parameters().to_vec(), net.statistics().to_vec()),
+            gradients: vec![0.0; len],
+            velocity: vec![0.0; len],
+            options: options.clone(),
+            heads,
+            gathered: 0,
+            updates: 0,
+            updates_per_epoch: batches_per_epoch.div_ceil(options.accumulate),
+            net,
+        }
+    }
+
+    /// Trains on one batch; `last` tells that it is the epoch's last, after which nothing stays gathered.
+    pub fn step(&mut self, batch: Batch, last: bool) -> Result<LossParts> {
+        let input = (batch.width, batch.height);
+        let (maps, tape) = self.net.forward(batch.images, batch.count, batch.width, batch.height)?;
+        let heads: Vec<&Yolo> = self.heads.iter().collect();
+        let (parts, mut slopes) = yolo_loss(&self.options.loss, &heads, &maps, input, &batch.targets);
+        // A short batch counts by its share, so that every image of an epoch weighs the same.
+        let share = batch.count as f32 / (self.options.batch * self.options.accumulate) as f32;
+        slopes.iter_mut().flat_map(|s| &mut s.values).for_each(|v| *v *= share);
+        self.net.backward(tape, slopes, &mut self.gradients);
+        self.gathered += 1;
+        if self.gathered == self.options.accumulate || last {
+            self.update();
+        }
+        Ok(parts)
+    }
+
+    fn update(&mut self) {
+        let (rate, o) = (self.learning_rate(), &self.options);
+        let norm = k::sum_of_squares(&self.gradients).sqrt();
+        if norm > o.clip_norm {
+            let scale = (o.clip_norm / norm) as f32;
+            self.gradients.iter_mut().for_each(|g| *g *= scale);
+        }
+        let layout = self.net.layout().clone();
+        let parameters = self.net.parameters_mut();
+        let mut sgd = |range: std::ops::Range<usize>, decay: f64| {
+            let (p, g, v) = (&mut parameters[range.clone()], &self.gradients[range.clone()], &mut self.velocity[range]);
+            k::sgd_nesterov(p, g, v, rate as f32, o.momentum as f32, decay as f32);
+        };
+
+        for slots in layout.convolutions() {
+            sgd(slots.kernel.clone(), o.weight_decay);
+            sgd(slots.bias.clone(), 0.0);
+            slots.gamma.iter().for_each(|g| sgd(g.clone(), 0.0));
+        }
+        if let Some(sparsity) = &o.sparsity {
+            let progress = self.updates as f64 / self.total_updates() as f64;
+            sparsity.step(&layout, self.net.parameters_mut(), rate, o.momentum, progress);
+        }
+        self.gradients.fill(0.0);
+        self.gathered = 0;
+        self.updates += 1;
+        self.average();
+    }
+
+    /// The moving average's window grows with the number of updates, so that a short run is averaged too.
+    fn average(&mut self) {
+        let u = self.updates as f64;
+        let decay = self.options.ema_decay.min((1.0 + u) / (10.0 + u)) as f32;
+        k::lerp_into(&mut self.averages.0, self.net.parameters(), decay);
+        k::lerp_into(&mut self.averages.1, self.net.statistics(), decay);
+    }
+
+    fn total_updates(&self) -> usize {
+        (self.updates_per_epoch * self.options.epochs).max(1)
+    }
+
+    /// The rate of the next update.
+    pub fn learning_rate(&self) -> f64 {
+        let warmup = (self.options.warmup_epochs * self.updates_per_epoch as f64) as usize;
+        let factor = self.options.schedule.factor_at(self.updates, self.total_updates(), warmup);
+        self.options.learning_rate * factor
+    }
+
+    /// All BN gammas as they are now.
+    pub fn gammas(&self) -> impl Iterator<Item = f32> + '_ {
+        sparsity::gammas(self.net.layout(), self.net.parameters())
+    }
+
+    /// The network of the averaged weights. A gamma that has arrived at exactly zero is zero there too: the average
+    /// still remembers the way.
+    pub fn averaged_network(&self) -> Network {
+        let mut parameters = self.averages.0.clone();
+        for gamma in self.net.layout().convolutions().filter_map(|c| c.gamma.clone()) {
+            let now = &self.net.parameters()[gamma.clone()];
+            parameters[gamma].iter_mut().zip(now).filter(|(_, now)| **now == 0.0).for_each(|(g, _)| *g = 0.0);
+        }
+        self.net.to_network(&parameters, &self.averages.1)
+    }
+}
