@@ -24,7 +24,7 @@ mod share;
 
 pub use activation::{Activation, activate, activation_backward};
 pub use channels::{add_into, copy_channels, nchw_to_nhwc, nhwc_to_nchw};
-pub use conv::{PackedConv, Scratch, conv_backward_data, conv_backward_weights, conv_forward};
+pub use conv::{PackedConv, Scratch, conv_backward_data, conv_backward_weights, conv_forward, conv_forward_once};
 pub use norm::{
     BatchNormView, channel_mean_variance, channel_sums, norm_activate, norm_activate_backward,
     norm_activate_backward_frozen,

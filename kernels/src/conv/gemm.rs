@@ -5,7 +5,7 @@
 
 use super::grid::Grid;
 use super::microkernel::{MR, NR, Rows, Tile, multiply};
-use crate::activation::{Activation, activate_on};
+use crate::activation::{Activation, fix_activation};
 use crate::path::Path;
 use crate::share::SharedMut;
 use rayon::prelude::*;
@@ -111,13 +111,17 @@ impl<'a> RowTiles<'a> {
         let tiles = count.div_ceil(MR);
         let mut starts = vec![[zeros.as_ptr(); MR]; tiles * taps];
         let mut destinations = vec![[0; MR]; tiles];
-        for (at, position) in grid.positions(pixels).enumerate() {
-            let (tile, row) = (at / MR, at % MR);
-            destinations[tile][row] = grid.destination(position);
-            for (start, &tap) in starts[tile * taps..].iter_mut().zip(&grid.taps) {
-                if let Some(from) = grid.source(position, tap) {
-                    start[row] = src[from + channel..][..zeros.len()].as_ptr();
+        let mut at = 0;
+        for (line, cols) in grid.lines(pixels) {
+            for (place, &tap) in grid.taps.iter().enumerate() {
+                let sources = grid.source_line(line, cols.clone(), tap).enumerate();
+                for (col, from) in sources.filter_map(|(col, from)| Some((at + col, from?))) {
+                    starts[col / MR * taps + place][col % MR] = src[from + channel..][..zeros.len()].as_ptr();
                 }
+            }
+            for col in cols {
+                destinations[at / MR][at % MR] = grid.destination((line.0, line.1, col));
+                at += 1;
             }
         }
         Self { starts, destinations, pixels: count, taps, run: grid.run, src: std::marker::PhantomData }
@@ -161,12 +165,13 @@ unsafe fn run_panel(
 /// Adds the bias and applies the activation.
 #[inline(always)]
 fn finish(path: Path, tile: &mut Tile, bias: &[f32; NR], activation: Activation) {
-    for row in tile.iter_mut() {
-        for (v, b) in row.iter_mut().zip(bias) {
-            *v += b;
-        }
-    }
-    activate_on(path, tile.as_flattened_mut(), activation);
+    path.run(|| {
+        fix_activation!(activation, ACT => for row in tile.iter_mut() {
+            for (v, b) in row.iter_mut().zip(bias) {
+                *v = ACT.apply(*v + b);
+            }
+        })
+    });
 }
 
 #[inline(always)]

@@ -120,6 +120,35 @@ impl Grid {
         })
     }
 
+    /// These pixels line by line: `(image, row)` and the columns.
+    pub(crate) fn lines(&self, pixels: Range<usize>) -> impl Iterator<Item = ((usize, usize), Range<usize>)> {
+        let lines = pixels.start / self.cols.max(1)..pixels.end.div_ceil(self.cols.max(1));
+        lines.map(move |line| {
+            let first = line * self.cols;
+            let cols = pixels.start.max(first) - first..pixels.end.min(first + self.cols) - first;
+            ((line / self.rows, line % self.rows), cols)
+        })
+    }
+
+    /// [`Self::source`] for some columns of a line.
+    #[inline]
+    pub(crate) fn source_line(
+        &self,
+        (image, row): (usize, usize),
+        cols: Range<usize>,
+        tap: Tap,
+    ) -> impl Iterator<Item = Option<usize>> {
+        let row = (row * self.src_step.0).checked_add_signed(tap.row).filter(|&row| row < self.src.height);
+        let line = row.map(|row| (image * self.src.height + row) * self.src.width);
+        let Plane { width, channels, .. } = self.src;
+        let step = self.src_step.1;
+        cols.map(move |col| {
+            // Left of the source it wraps round to a large number.
+            let col = (col * step).wrapping_add_signed(tap.col);
+            line.filter(|_| col < width).map(|line| (line + col) * channels)
+        })
+    }
+
     /// Start in the source of the values that the pixel at `(image, row, col)` reads for `tap`; None outside.
     #[inline]
     pub(crate) fn source(&self, (image, row, col): (usize, usize, usize), tap: Tap) -> Option<usize> {

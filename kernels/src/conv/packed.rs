@@ -8,7 +8,8 @@ use super::{Scratch, depthwise};
 use crate::path::Path;
 use crate::shape::ConvShape;
 
-/// Weights of a convolution packed for use: once at load for inference, once a step in training.
+/// Weights of a convolution packed once and used many times, for inference. In training, where weights change each step,
+/// [`super::conv_forward_once`] packs into reused memory.
 ///
 /// The algorithm is chosen by the shape it was packed for. Batch and image size may differ from those later on.
 pub struct PackedConv {
@@ -41,17 +42,19 @@ impl PackedConv {
         Self::pack(shape, weights, false, Vec::new())
     }
 
-    /// As [`Self::new`], into the memory of these packed weights: packing anew for each step allocates nothing.
-    ///
-    /// # Panics
-    /// As [`Self::new`].
-    pub fn repack(self, shape: &ConvShape, weights: &[f32]) -> Self {
-        let memory = match self.weights {
+    /// As [`Self::new`], in memory of the pool, to which [`Self::give_back`] returns it.
+    pub(crate) fn in_scratch(shape: &ConvShape, weights: &[f32], scratch: &Scratch) -> Self {
+        let transform = winograd::suits(shape);
+        let len = if transform { Kernel::len(shape.channels_in, shape.channels_out) } else { weights.len() };
+        Self::pack(shape, weights, transform, scratch.take_memory(len))
+    }
+
+    pub(crate) fn give_back(self, scratch: &Scratch) {
+        scratch.give_back(match self.weights {
             Weights::Depthwise(values) => values,
             Weights::Dense(panels) | Weights::Folded(panels) => panels.into_values(),
             Weights::Winograd(kernel) => kernel.into_values(),
-        };
-        Self::pack(shape, weights, winograd::suits(shape), memory)
+        });
     }
 
     fn pack(shape: &ConvShape, weights: &[f32], transform: bool, memory: Vec<f32>) -> Self {

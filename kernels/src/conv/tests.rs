@@ -128,6 +128,9 @@ fn results_do_not_depend_on_the_number_of_threads() {
                 conv_forward(&packed, &shape, &x, None, Activation::Mish, &mut y, &mut scratch);
                 conv_backward_data(&shape, &weights, &dy, &mut dx, false, &mut scratch);
                 conv_backward_weights(&shape, &x, &dy, &mut dw, &mut scratch);
+                let mut once = vec![0.0; y.len()];
+                conv_forward_once(&shape, &weights, &x, None, Activation::Mish, &mut once, &mut scratch);
+                assert_eq!(once, y);
                 (y, dx, dw)
             })
         };

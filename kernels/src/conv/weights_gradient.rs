@@ -37,13 +37,13 @@ pub(crate) fn add(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut
         let mut padded = scratch.take(grid::padded_len(shape));
         grid::pad(shape, x, &mut padded);
         let sizes = Sizes::new(1, shape.taps() * shape.channels_in, shape.channels_out, shape.output_pixels());
-        let source = Source::Pixels { grid: Grid::folded(shape), x: &padded, dy, group: 0, tap_apart: Some(0) };
+        let source = Source::Pixels { grid: Grid::folded(shape), x: &padded, dy, group: 0, side_by_side: true };
         let sums = source.sum(path, &sizes, scratch);
         add_plain(shape, &sizes, &sums, dw);
     } else {
         for (group, dw) in dw.chunks_exact_mut((shape.weights_len() / shape.groups).max(1)).enumerate() {
             let sizes = Sizes::new(shape.taps(), shape.group_in(), shape.group_out(), shape.output_pixels());
-            let source = Source::Pixels { grid: Grid::forward(shape), x, dy, group, tap_apart: None };
+            let source = Source::Pixels { grid: Grid::forward(shape), x, dy, group, side_by_side: false };
             let sums = source.sum(path, &sizes, scratch);
             add_plain(shape, &sizes, &sums, dw);
         }
@@ -69,9 +69,14 @@ impl Sizes {
         Self { points, rows, columns: columns.next_multiple_of(NR), real_columns: columns, units, parts, block }
     }
 
+    /// Values of a point of `M`, an odd number of cache lines.
+    fn plane(&self) -> usize {
+        plane(self.rows, self.columns)
+    }
+
     /// Values of `M`.
     fn sums(&self) -> usize {
-        self.points * self.rows * self.columns
+        self.points * self.plane()
     }
 }
 
@@ -80,7 +85,7 @@ enum Source<'a> {
     /// Transformed tiles.
     Tiles { tiles: Tiles, x: &'a [f32], dy: &'a [f32] },
     /// Pixels as they are; a point for each tap, which share `W`, or all taps side by side in the rows of one point.
-    Pixels { grid: Grid, x: &'a [f32], dy: &'a [f32], group: usize, tap_apart: Option<usize> },
+    Pixels { grid: Grid, x: &'a [f32], dy: &'a [f32], group: usize, side_by_side: bool },
 }
 
 /// Some units, gathered.
@@ -140,9 +145,9 @@ impl Source<'_> {
                     tiles.transform_input(path, units.start + at, x, to_v, v_plane);
                     tiles.transform_gradient(path, units.start + at, dy, to_w, count * NR, w_plane);
                 }
-                Source::Pixels { grid, x, dy, group, tap_apart } => {
+                Source::Pixels { grid, x, dy, group, side_by_side } => {
                     let Some(position) = grid.positions(units.start + at..units.start + at + 1).next() else { return };
-                    let apart = tap_apart.map_or(v_plane, |_| grid.run);
+                    let apart = if *side_by_side { grid.run } else { v_plane };
                     for (tap, &place) in grid.taps.iter().enumerate() {
                         // SAFETY: each task writes the rows of its own unit.
                         let to = unsafe { to_v.part(tap * apart, grid.run) };
@@ -185,7 +190,7 @@ impl Block<'_> {
                 for row in (split * rows..sizes.rows.min((split + 1) * rows)).step_by(MR) {
                     let used = (sizes.rows - row).min(MR);
                     let pair = Outer { depth: self.count, left: &v[row..], stride: self.row, right };
-                    let start = (point * sizes.rows + row) * sizes.columns + panel * NR;
+                    let start = point * sizes.plane() + row * sizes.columns + panel * NR;
                     // SAFETY: the task owns these rows, of which it has one reference at a time.
                     let to = unsafe { to.part(start, (used - 1) * sizes.columns + NR) };
                     outer(path, used, pair, to, sizes.columns, fresh);
@@ -200,13 +205,14 @@ impl Block<'_> {
     }
 }
 
-/// Adds sums `[tap][channel in][column]` (or with all taps in the rows, the same in memory) to weights of a group.
+/// Adds plain sums to the weights of a group. Their rows are input channels of the point's tap, or of all taps in turn.
 fn add_plain(shape: &ConvShape, sizes: &Sizes, sums: &[f32], dw: &mut [f32]) {
     let (inputs, taps) = (shape.group_in(), shape.taps());
     dw.par_chunks_mut((inputs * taps).max(1)).enumerate().for_each(|(column, dw)| {
-        for tap in 0..taps {
-            for input in 0..inputs {
-                dw[input * taps + tap] += sums[(tap * inputs + input) * sizes.columns + column];
+        for point in 0..sizes.points {
+            for row in 0..sizes.rows {
+                let (tap, input) = if sizes.points == taps { (point, row) } else { (row / inputs, row % inputs) };
+                dw[input * taps + tap] += sums[point * sizes.plane() + row * sizes.columns + column];
             }
         }
     });
@@ -215,13 +221,15 @@ fn add_plain(shape: &ConvShape, sizes: &Sizes, sums: &[f32], dw: &mut [f32]) {
 /// Adds `Gt M G` to the weights.
 fn add_transformed(path: Path, sizes: &Sizes, sums: &[f32], dw: &mut [f32]) {
     let kernels = sizes.rows * 9;
-    let plane = sizes.rows * sizes.columns;
-    dw.par_chunks_mut(kernels * LANES).enumerate().for_each(|(at, dw)| {
+    dw.par_chunks_mut(kernels * NR).enumerate().for_each(|(panel, dw)| {
         let mut taps = [[0.0; LANES]; 9];
         for row in 0..sizes.rows {
-            kernel_gradient_tile(path, &sums[row * sizes.columns + at * LANES..], plane, &mut taps);
-            for (lane, dw) in dw.chunks_exact_mut(kernels).enumerate() {
-                dw[row * 9..][..9].iter_mut().zip(&taps).for_each(|(dw, tap)| *dw += tap[lane]);
+            for (half, dw) in dw.chunks_mut(kernels * LANES).enumerate() {
+                let from = row * sizes.columns + panel * NR + half * LANES;
+                kernel_gradient_tile(path, &sums[from..], sizes.plane(), &mut taps);
+                for (lane, dw) in dw.chunks_exact_mut(kernels).enumerate() {
+                    dw[row * 9..][..9].iter_mut().zip(&taps).for_each(|(dw, tap)| *dw += tap[lane]);
+                }
             }
         }
     });

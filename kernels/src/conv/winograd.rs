@@ -58,7 +58,7 @@ impl Kernel {
         mut values: Vec<f32>,
     ) -> Self {
         let panels = outputs.div_ceil(NR);
-        let plane = panels * inputs * NR;
+        let plane = Self::plane(inputs, outputs);
         values.resize(Self::len(inputs, outputs), 0.0);
         let to = SharedMut::new(&mut values);
         (0..panels).into_par_iter().for_each(|panel| {
@@ -78,7 +78,12 @@ impl Kernel {
 
     /// Values of a packed kernel.
     pub(crate) fn len(inputs: usize, outputs: usize) -> usize {
-        POINTS * outputs.div_ceil(NR) * inputs * NR
+        POINTS * Self::plane(inputs, outputs)
+    }
+
+    /// Values of a point.
+    fn plane(inputs: usize, outputs: usize) -> usize {
+        plane(inputs, outputs.next_multiple_of(NR))
     }
 
     /// The memory, to pack other weights into.
@@ -88,7 +93,7 @@ impl Kernel {
 
     fn panel(&self, point: usize, panel: usize) -> &[f32] {
         let size = self.inputs * NR;
-        &self.values[(point * self.outputs.div_ceil(NR) + panel) * size..][..size]
+        &self.values[point * Self::plane(self.inputs, self.outputs) + panel * size..][..size]
     }
 }
 
