@@ -37,8 +37,7 @@ pub fn plan_within(
     budget: &Budget,
 ) -> Result<PrunePlan> {
     options.check()?;
-    let whole = (budget.cost)(&network.graph);
-    decide(network, options, means, |selection| selection.within(budget, whole, options))
+    decide(network, options, means, |selection| selection.within(budget, &network.graph, options))
 }
 
 fn decide(

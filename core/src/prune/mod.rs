@@ -6,7 +6,7 @@
 //!
 //! How it is decided: [`blocks`] finds residual blocks, [`channels`] gives every channel a class that is kept or
 //! removed everywhere, [`scores`] says what a class is worth, [`select`] how many go, [`limits`] what holds some of
-//! them, [`carriers`] which ones stay to carry [`constants`] up to the border. How it is done: [`apply`] and
+//! them, [`carriers`] which ones stay to carry [`constants`] up to the border. How it is done: [`mod@apply`] and
 //! [`compensate`].
 //!
 //! A plan holds the means that it was made with, so that it can be saved, read and applied by itself.

@@ -69,6 +69,18 @@ pub enum Groups {
     Frozen,
 }
 
+impl Groups {
+    /// The name that options use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Union => "union",
+            Self::Leader => "leader",
+            Self::Frozen => "frozen",
+        }
+    }
+}
+
 /// What a filter is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -14,8 +14,16 @@ pub struct Budget<'a> {
     pub cost: &'a dyn Fn(&Graph) -> f64,
     /// The most that the slim net may cost.
     pub at_most: f64,
-    /// What is counted, for messages: "FLOPs".
-    pub name: &'a str,
+    /// What is counted, for messages: "ms".
+    pub unit: &'a str,
+    /// The option that sets it, for messages: "target-latency".
+    pub option: &'a str,
+}
+
+/// A budget that even the narrowest net exceeds.
+struct OutOfReach {
+    /// What the narrowest net costs.
+    least: f64,
 }
 
 /// Everything that a selection looks at.
@@ -40,33 +48,54 @@ impl Selection<'_> {
     /// The fates that `options.target` asks for; `whole` is the net before anything went.
     ///
     /// # Errors
-    /// A target that can't be met.
+    /// A share that can't go, naming the nearest that can.
     pub fn towards(&self, options: &PruneOptions, whole: &Graph) -> Result<Vec<Fate>> {
-        let share = options.target.share();
-        let (cost, name): (fn(&Graph) -> f64, _) = match options.target {
+        let (cost, unit): (fn(&Graph) -> f64, _) = match options.target {
             Target::Channels(share) => return Ok(self.lowest((self.scores.candidates.len() as f64 * share) as usize)),
             Target::Flops(_) => (cost::flops, "FLOPs"),
             Target::Params(_) => (|g| cost::parameters(g) as f64, "parameters"),
         };
-        let before = cost(whole);
-        let budget = Budget { cost: &cost, at_most: before * (1.0 - share), name };
-        self.within(&budget, before, options)
+        let (before, share, option) = (cost(whole), options.target.share(), options.target.name());
+        let budget = Budget { cost: &cost, at_most: before * (1.0 - share), unit, option };
+        self.search(&budget, before).map_err(|OutOfReach { least }| {
+            // Rounded down, so that what the message says can be asked for.
+            let nearest = ((1.0 - least / before).max(0.0) * 1000.0).floor() / 1000.0;
+            let (nearest_percent, percent) = (nearest * 100.0, share * 100.0);
+            let cause = format!(
+                "at most {nearest_percent:.1} % of the {unit} can go with {}, but {percent:.1} % should",
+                named_limits(options)
+            );
+            Error::at(option, cause).fix(format!("ask for {nearest:.3} or less, or lower min-keep"))
+        })
     }
 
     /// The fates that keep within a budget, as near to it as they can.
     ///
     /// # Errors
-    /// A budget that even the narrowest net exceeds, naming the nearest that can be met.
-    pub fn within(&self, budget: &Budget, whole: f64, options: &PruneOptions) -> Result<Vec<Fate>> {
-        let fits = |fates: &[Fate]| self.cost(fates, budget) <= budget.at_most;
-        let narrowest = self.lowest(self.scores.candidates.len());
-        if !fits(&narrowest) {
-            return Err(out_of_reach(budget, self.cost(&narrowest, budget), whole, options));
-        }
+    /// A budget that even the narrowest net exceeds, naming what that one needs.
+    pub fn within(&self, budget: &Budget, whole: &Graph, options: &PruneOptions) -> Result<Vec<Fate>> {
+        self.search(budget, (budget.cost)(whole)).map_err(|OutOfReach { least }| {
+            let Budget { at_most, unit, option, .. } = budget;
+            // Rounded up, so that what the message says can be asked for.
+            let nearest = (least * 1000.0).ceil() / 1000.0;
+            let limits = named_limits(options);
+            Error::at(option, format!("{at_most} {unit} can't be reached: the narrowest net with {limits} needs more"))
+                .fix(format!("ask for {nearest} {unit} or more, or lower min-keep"))
+        })
+    }
+
+    /// The fewest of the lowest classes whose loss keeps within the budget: bisection, since cost falls with every
+    /// class, then refinement.
+    fn search(&self, budget: &Budget, whole: f64) -> Result<Vec<Fate>, OutOfReach> {
+        let cost = |count| self.cost(&self.lowest(count), budget);
         let (mut low, mut high) = (0, self.scores.candidates.len());
+        let least = cost(high);
+        if least > budget.at_most {
+            return Err(OutOfReach { least });
+        }
         while low < high {
             let middle = (low + high) / 2;
-            if fits(&self.lowest(middle)) {
+            if cost(middle) <= budget.at_most {
                 high = middle;
             } else {
                 low = middle + 1;
@@ -119,24 +148,11 @@ impl Selection<'_> {
     }
 }
 
-fn out_of_reach(budget: &Budget, least: f64, whole: f64, options: &PruneOptions) -> Error {
-    let share = (1.0 - least / whole).max(0.0);
-    let mut limits =
-        vec![format!("groups {:?}", options.groups).to_lowercase(), format!("min-keep {}", options.min_keep)];
+/// What keeps a net from being narrower.
+fn named_limits(options: &PruneOptions) -> String {
+    let mut limits = format!("groups {}, min-keep {}", options.groups.name(), options.min_keep);
     if options.multiple_of > 1 {
-        limits.push(format!("multiple-of {}", options.multiple_of));
+        limits += &format!(", multiple-of {}", options.multiple_of);
     }
-    // Rounded down, so that what the message says can be asked for.
-    let nearest = (share * 1000.0).floor() / 1000.0;
-    Error::at(
-        options.target.name(),
-        format!(
-            "at most {:.1} % of the {} can go with {}, but {:.1} % should",
-            nearest * 100.0,
-            budget.name,
-            limits.join(", "),
-            (1.0 - budget.at_most / whole) * 100.0
-        ),
-    )
-    .fix(format!("ask for {nearest:.3} or less, or lower min-keep"))
+    limits
 }

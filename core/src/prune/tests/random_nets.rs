@@ -40,7 +40,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_compact_net_is_the_masked_net(seed in any::<u64>(), steps in 1..14usize, mut options in options(), measured in any::<bool>(), layers in 0..3usize) {
+    fn the_compact_net_is_the_masked_net(seed in any::<u64>(), steps in 1..16usize, mut options in options(), measured in any::<bool>(), layers in 0..3usize) {
         let network = random_net(seed, steps);
         options.layers = layers.min(removable_blocks(&network));
         let means = measured.then(|| some_means(&network));
@@ -56,7 +56,7 @@ proptest! {
     }
 
     #[test]
-    fn channels_whose_gamma_is_zero_change_nothing_when_they_go(seed in any::<u64>(), steps in 1..14usize) {
+    fn channels_whose_gamma_is_zero_change_nothing_when_they_go(seed in any::<u64>(), steps in 1..16usize) {
         let network = random_net(seed, steps);
         let mut options = PruneOptions { min_keep: 0.0, ..PruneOptions::default() };
         // The largest share that takes classes of score zero only.

@@ -229,9 +229,16 @@ fn a_share_of_operations_or_parameters_is_met_within_one_percent() {
 fn any_cost_can_be_a_budget() {
     let network = wide_net();
     let filters = |g: &crate::graph::Graph| g.convolutions().map(|(_, c)| c.filters as f64).sum();
-    let budget = Budget { cost: &filters, at_most: 80.0, name: "filters" };
+    let budget = Budget { cost: &filters, at_most: 80.0, unit: "filters", option: "filters" };
     let plan = plan_within(&network, &options(0.0), None, &budget).unwrap();
     assert_eq!(filters(&apply(&network, &plan).unwrap().compact.graph), 80.0);
+    let message =
+        plan_within(&network, &options(0.0), None, &Budget { at_most: 9.0, ..budget }).unwrap_err().to_string();
+    // A real channel and a carrier in each layer but the last, which no padded layer reads, and the head.
+    assert!(
+        message.starts_with("filters: 9 filters can't be reached: the narrowest net with groups union, min-keep 0")
+    );
+    assert!(message.ends_with("ask for 13 filters or more, or lower min-keep"), "{message}");
 }
 
 #[test]
