@@ -65,7 +65,7 @@ impl Detector {
             })
             .collect();
         if heads.is_empty() {
-            return Err(Error::at("cfg", "the net has no [yolo] layer").fix("use the cfg of a detector"));
+            return Err(Error::at("[yolo]", "the net has no such layer").fix("use the cfg of a detector"));
         }
         if network.graph.input.channels != 3 {
             return Err(Error::at("[net]", format!("channels={}", network.graph.input.channels))
@@ -205,6 +205,6 @@ mod tests {
         let cfg = Cfg::parse(b"[net]\nwidth=32\nheight=32\n[convolutional]\n").unwrap();
         let network = Network::initialise(cfg, 0).unwrap();
         let message = Detector::new(&network, DetectOptions::default()).err().unwrap().to_string();
-        assert!(message.contains("no [yolo] layer"), "{message}");
+        assert!(message.contains("no such layer"), "{message}");
     }
 }

@@ -1,9 +1,14 @@
 //! yoloslim: slims Darknet YOLO detectors.
 
+pub mod anchors;
+pub mod architectures;
+pub mod calibrate;
 pub mod data;
 pub mod detect;
+pub mod device;
 pub mod draw;
 pub mod model;
+pub mod new_folder;
 pub mod prove;
 pub mod run_folder;
 pub mod slim;

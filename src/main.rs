@@ -1,3 +1,19 @@
 //! The `yoloslim` command.
 
-fn main() {}
+mod cli;
+mod term;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            term::print_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -35,7 +35,7 @@ fn cannot(what: &str, path: &Path, e: &std::io::Error) -> Error {
         std::io::ErrorKind::NotFound => error.fix("check the path"),
         std::io::ErrorKind::PermissionDenied => error.fix("check the permissions of the file and its folder"),
         std::io::ErrorKind::StorageFull => error.fix("free some disk space and run the same command again"),
-        _ => error,
+        _ => error.fix("check the path and the disk it is on"),
     }
 }
 

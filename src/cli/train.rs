@@ -97,7 +97,7 @@ impl Train {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let record = RunRecord { command: config.command.clone(), version, stages: vec![stage] };
         record.write(&folder.path().join(RECORD))?;
-        term.line(yoloslim::slim::table(&record));
+        crate::term::print(&yoloslim::slim::table(&record))?;
         let path = folder.path().display();
         term.note(format!("wrote {path}/last.cfg and last.weights (best.* scored highest on val)"));
         term.note(format!("next: yoloslim prune {path}/last.cfg {path}/last.weights -o SLIM --target-flops 0.7"));

@@ -98,11 +98,26 @@ impl Predictor {
     /// # Panics
     /// If `images` does not hold `count` images of the input's shape.
     pub fn heads(&mut self, images: &[f32], count: usize) -> Vec<HeadMap> {
+        self.heads_observed(images, count, &mut |_, _| {})
+    }
+
+    /// [`Predictor::heads`] that shows every layer's index and map, `[image][row][column][channel]`, as it is computed.
+    /// Layers that only pass a map on are not shown.
+    ///
+    /// # Panics
+    /// As [`Predictor::heads`].
+    pub fn heads_observed(
+        &mut self,
+        images: &[f32],
+        count: usize,
+        observe: &mut dyn FnMut(usize, &[f32]),
+    ) -> Vec<HeadMap> {
         assert_eq!(images.len(), count * self.graph.input.len(), "images of another shape than the net's input");
         let mut buffers: Vec<Option<Vec<f32>>> = vec![None; self.graph.layers.len()];
         for layer in 0..self.graph.layers.len() {
             if self.program.owns(layer) {
                 let out = self.run_layer(layer, images, count, &buffers);
+                observe(layer, &out);
                 buffers[layer] = Some(out);
             }
             self.release(layer, &mut buffers);

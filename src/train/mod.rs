@@ -5,6 +5,7 @@ pub mod loss;
 mod options;
 mod schedule;
 mod sparsity;
+mod timing;
 mod trainer;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ pub use loss::{LossOptions, LossParts};
 pub use options::TrainOptions;
 pub use schedule::Schedule;
 pub use sparsity::{Sparsity, Strategy, gammas};
+pub use timing::time_steps;
 
 use crate::data::{Augment, Loader, LoaderOptions};
 use checkpoint::Checkpoint;

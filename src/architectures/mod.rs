@@ -1,0 +1,175 @@
+//! The published architectures, written by code for any number of classes, width and input size.
+//!
+//! YOLOv3 and YOLOv3-SPP (Redmon and Farhadi 2018), YOLOv4 (Bochkovskiy et al. 2020) and their tiny forms. At
+//! width 1 and 80 classes they have the layers of the published cfgs.
+
+mod writer;
+mod yolov3;
+mod yolov4;
+
+use yoloslim_core::darknet::Cfg;
+use yoloslim_core::graph::Graph;
+use yoloslim_core::{Error, Result};
+
+use writer::Writer;
+
+/// A published architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// Darknet-53 and three heads.
+    YoloV3,
+    /// YOLOv3 with spatial pyramid pooling before the coarse head.
+    YoloV3Spp,
+    /// Seven plain convolutions and two heads.
+    YoloV3Tiny,
+    /// CSPDarknet-53 with Mish, pyramid pooling and path aggregation, three heads.
+    YoloV4,
+    /// A small cross-stage partial net with grouped routes, two heads.
+    YoloV4Tiny,
+}
+
+/// What a cfg is written for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CfgOptions {
+    /// Classes to tell apart.
+    pub classes: usize,
+    /// All channel counts but the heads' are multiplied by this, to a multiple of 8.
+    pub width: f64,
+    /// Width and height of the net's input in pixels.
+    pub size: (usize, usize),
+    /// Width and height of each anchor in pixels of the net's input, from small to large; the published ones, scaled
+    /// to the input size, when none.
+    pub anchors: Option<Vec<[f32; 2]>>,
+}
+
+impl Architecture {
+    /// How many anchors its heads share.
+    #[must_use]
+    pub fn anchor_count(self) -> usize {
+        self.published_anchors().0.len()
+    }
+
+    /// The cfg.
+    ///
+    /// # Errors
+    /// No class, a width that is no positive number, another number of anchors, an input size that the net can't
+    /// take.
+    pub fn cfg(self, options: &CfgOptions) -> Result<Cfg> {
+        let o = options;
+        if o.classes == 0 {
+            return Err(Error::at("--classes", "0 classes").fix("give 1 or more"));
+        }
+        if !(o.width > 0.0 && o.width <= 16.0) {
+            return Err(Error::at("--width", format!("{} is out of range", o.width)).fix("give 0.05 to 16"));
+        }
+        if !o.size.0.is_multiple_of(32) || !o.size.1.is_multiple_of(32) {
+            return Err(Error::at("--size", format!("{}x{} is no multiple of 32", o.size.0, o.size.1))
+                .fix("give a multiple of 32, such as 416"));
+        }
+        let anchors = o.anchors.clone().unwrap_or_else(|| self.scaled_anchors(o.size));
+        if anchors.len() != self.anchor_count() {
+            return Err(Error::at("anchors", format!("{} anchors, {} wanted", anchors.len(), self.anchor_count())));
+        }
+        let mut writer = Writer::new(self.training_keys(), o, anchors);
+        match self {
+            Self::YoloV3 => yolov3::full(&mut writer, false),
+            Self::YoloV3Spp => yolov3::full(&mut writer, true),
+            Self::YoloV3Tiny => yolov3::tiny(&mut writer),
+            Self::YoloV4 => yolov4::full(&mut writer),
+            Self::YoloV4Tiny => yolov4::tiny(&mut writer),
+        }
+        let cfg = Cfg::parse(writer.text().as_bytes())?;
+        Graph::from_cfg(&cfg)?;
+        Ok(cfg)
+    }
+
+    /// The published anchors and the side of the square input that they were clustered for.
+    fn published_anchors(self) -> (&'static [[f32; 2]], f32) {
+        match self {
+            Self::YoloV3 | Self::YoloV3Spp => (&yolov3::ANCHORS, 416.0),
+            Self::YoloV3Tiny | Self::YoloV4Tiny => (&yolov3::TINY_ANCHORS, 416.0),
+            Self::YoloV4 => (&yolov4::ANCHORS, 608.0),
+        }
+    }
+
+    fn scaled_anchors(self, (width, height): (usize, usize)) -> Vec<[f32; 2]> {
+        let (anchors, side) = self.published_anchors();
+        let scale = |v: f32, to: usize| (v * to as f32 / side).round().max(1.0);
+        anchors.iter().map(|a| [scale(a[0], width), scale(a[1], height)]).collect()
+    }
+
+    /// The lines of `[net]` that Darknet trains by.
+    fn training_keys(self) -> &'static str {
+        match self {
+            Self::YoloV3 | Self::YoloV3Spp | Self::YoloV3Tiny => yolov3::TRAINING,
+            Self::YoloV4 | Self::YoloV4Tiny => yolov4::TRAINING,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yoloslim_core::cost;
+
+    const ALL: [Architecture; 5] = [
+        Architecture::YoloV3,
+        Architecture::YoloV3Spp,
+        Architecture::YoloV3Tiny,
+        Architecture::YoloV4,
+        Architecture::YoloV4Tiny,
+    ];
+
+    fn options(classes: usize, width: f64, side: usize) -> CfgOptions {
+        CfgOptions { classes, width, size: (side, side), anchors: None }
+    }
+
+    fn graph(architecture: Architecture, options: &CfgOptions) -> Graph {
+        Graph::from_cfg(&architecture.cfg(options).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_published_counts_of_parameters_come_out() {
+        // Trained numbers of the published cfgs: kernels, biases, gammas and betas.
+        let cases = [
+            (Architecture::YoloV3, 61_949_149),
+            (Architecture::YoloV3Spp, 62_998_749),
+            (Architecture::YoloV3Tiny, 8_852_366),
+            (Architecture::YoloV4, 64_363_101),
+            (Architecture::YoloV4Tiny, 6_056_606),
+        ];
+        for (architecture, params) in cases {
+            assert_eq!(cost::parameters(&graph(architecture, &options(80, 1.0, 416))), params, "{architecture:?}");
+        }
+    }
+
+    #[test]
+    fn width_thins_every_layer_but_the_heads() {
+        for architecture in ALL {
+            let whole = graph(architecture, &options(3, 1.0, 416));
+            let thin = graph(architecture, &options(3, 0.3, 416));
+            for ((i, a), (_, b)) in whole.convolutions().zip(thin.convolutions()) {
+                let head = !a.batch_normalize;
+                assert_eq!(a.filters == b.filters, head || a.filters == 8, "{architecture:?} layer {i}");
+                assert!(head || b.filters % 8 == 0);
+            }
+        }
+    }
+
+    #[test]
+    fn anchors_grow_with_the_input() {
+        let heads = |side| {
+            let graph = graph(Architecture::YoloV3, &options(2, 0.25, side));
+            graph.heads().map(|(_, y)| y.anchors[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(heads(416), [[116.0, 90.0], [30.0, 61.0], [10.0, 13.0]]);
+        assert_eq!(heads(832), [[232.0, 180.0], [60.0, 122.0], [20.0, 26.0]]);
+    }
+
+    #[test]
+    fn what_makes_no_net_is_refused() {
+        for bad in [options(0, 1.0, 416), options(1, 0.0, 416), options(1, f64::NAN, 416), options(1, 1.0, 100)] {
+            assert!(Architecture::YoloV3Tiny.cfg(&bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `anchors`: anchor boxes that fit a data set.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use yoloslim::anchors::{cluster, label_sizes};
+use yoloslim_core::Result;
+use yoloslim_core::labels::{self, Split};
+
+use super::net::Size;
+use crate::term::{self, Term};
+
+/// Cluster a data set's boxes into anchors
+#[derive(Debug, Args)]
+pub struct Anchors {
+    /// Darknet .data, YOLO .yaml, COCO .json, or a folder of VOC or VisDrone
+    #[arg(long, value_name = "D")]
+    data: PathBuf,
+    /// Part of the data set
+    #[arg(long, default_value = "train")]
+    split: Split,
+    /// Number of anchors
+    #[arg(long, default_value_t = 9, value_name = "N")]
+    count: usize,
+    /// Input size, 416 or 608x352
+    #[arg(long, default_value = "416", value_name = "N")]
+    size: Size,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Summary {
+    /// Width and height of each, in pixels of the net's input.
+    anchors: Vec<[f32; 2]>,
+    labels: usize,
+    mean_iou: f64,
+    best_possible_recall: f64,
+}
+
+impl Anchors {
+    pub fn run(self, term: Term) -> Result<()> {
+        let dataset = labels::load(&self.data, &self.split)?;
+        dataset.warnings.iter().for_each(|w| term.warn(w));
+        let sizes = label_sizes(&dataset, self.size.width, self.size.height);
+        let found = cluster(&sizes, self.count).map_err(|e| e.inside(self.data.display()))?;
+        if self.json {
+            return term::print_json(&Summary {
+                anchors: found.sizes,
+                labels: sizes.len(),
+                mean_iou: found.mean_iou,
+                best_possible_recall: found.best_possible_recall,
+            });
+        }
+        let list: Vec<_> = found.sizes.iter().map(|[w, h]| format!("{w:.0},{h:.0}")).collect();
+        term::print(&format!("anchors = {}\n", list.join(", ")))?;
+        term.note(format!(
+            "{} labels; mean IoU with the best anchor {:.3}; {:.1} % of the labels are within 4 times an anchor's sides",
+            sizes.len(),
+            found.mean_iou,
+            100.0 * found.best_possible_recall
+        ));
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! `bench`: how long inference and training take on this machine, on random data.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use yoloslim::model::Predictor;
+use yoloslim::train::time_steps;
+use yoloslim_core::{Network, Result};
+
+use super::net::Size;
+use crate::term::{self, Term};
+
+/// Time a net on random data
+#[derive(Debug, Args)]
+pub struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Time forward passes
+    Infer(Knobs),
+    /// Time whole training steps: forward, loss, backward, update
+    Train(Knobs),
+}
+
+#[derive(Debug, Args)]
+struct Knobs {
+    /// Darknet .cfg file; weights are random
+    cfg: PathBuf,
+    /// Input size, 416 or 608x352 [default: the cfg's]
+    #[arg(long, value_name = "N")]
+    size: Option<Size>,
+    /// Images of a step
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// Steps to time, after two that warm up
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    steps: u16,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// All that `--json` prints.
+#[derive(Debug, Serialize)]
+struct Summary {
+    what: &'static str,
+    cfg: PathBuf,
+    width: usize,
+    height: usize,
+    batch: usize,
+    steps: usize,
+    threads: usize,
+    s_min: f64,
+    s_median: f64,
+    images_per_s: f64,
+}
+
+impl Bench {
+    pub fn run(self, term: Term) -> Result<()> {
+        match self.what {
+            What::Infer(knobs) => infer(knobs, term),
+            What::Train(knobs) => train(knobs, term),
+        }
+    }
+}
+
+fn infer(knobs: Knobs, term: Term) -> Result<()> {
+    let network = Network::random(&knobs.cfg, 0)?;
+    let mut predictor = match knobs.size {
+        Some(size) => Predictor::with_size(&network, size.width, size.height)
+            .map_err(|e| e.inside(knobs.cfg.display()))?,
+        None => Predictor::new(&network),
+    };
+    let (input, batch) = (predictor.input(), usize::from(knobs.batch));
+    let images = noise(batch * input.len());
+    let times = time(knobs.steps.into(), term, || {
+        predictor.heads(&images, batch);
+    });
+    knobs.report("infer", (input.width, input.height), &times)
+}
+
+fn train(knobs: Knobs, term: Term) -> Result<()> {
+    let network = Network::random(&knobs.cfg, 0)?;
+    let input = network.graph.input;
+    let size = knobs.size.map_or((input.width, input.height), Into::into);
+    let steps = usize::from(knobs.steps);
+    let bar = term.progress(steps + 2, "timing");
+    let times = time_steps(network, knobs.batch.into(), size, steps, &mut || bar.inc(1));
+    bar.finish_and_clear();
+    let mut times = times.map_err(|e| e.inside(knobs.cfg.display()))?;
+    times.sort_by(f64::total_cmp);
+    knobs.report("train", size, &times)
+}
+
+/// Numbers of 0 to 1 without a pattern (a multiplicative congruential generator).
+fn noise(len: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// The seconds of each step, ascending. The first two steps fill buffers and caches and don't count.
+fn time(steps: usize, term: Term, mut step: impl FnMut()) -> Vec<f64> {
+    let bar = term.progress(steps + 2, "timing");
+    let mut times = Vec::with_capacity(steps + 2);
+    for _ in 0..steps + 2 {
+        let start = Instant::now();
+        step();
+        times.push(start.elapsed().as_secs_f64());
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    times.drain(..2);
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+impl Knobs {
+    fn report(self, what: &'static str, (width, height): (usize, usize), times: &[f64]) -> Result<()> {
+        let (s_min, s_median) = (times[0], times[times.len() / 2]);
+        let batch = usize::from(self.batch);
+        let summary = Summary {
+            what,
+            cfg: self.cfg,
+            width,
+            height,
+            batch,
+            steps: times.len(),
+            threads: rayon::current_num_threads(),
+            s_min,
+            s_median,
+            images_per_s: batch as f64 / s_median,
+        };
+        if self.json {
+            return term::print_json(&summary);
+        }
+        term::print(&format!(
+            "{what}: {:.1} ms a step at the median, {:.1} ms at least, {:.2} images/s ({width}x{height}, batch {batch}, \
+             {} threads)\n",
+            s_median * 1e3,
+            s_min * 1e3,
+            summary.images_per_s,
+            summary.threads
+        ))
+    }
+}

@@ -1,0 +1,165 @@
+//! `detect`: the objects of pictures, as a list, as JSON and drawn.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use yoloslim::data::Rgb;
+use yoloslim::detect::{DetectOptions, Detector};
+use yoloslim::draw;
+use yoloslim_core::boxes::Detection;
+use yoloslim_core::{Error, Result, files};
+
+use super::net::{NetArgs, Size};
+use crate::term::{self, Term};
+
+/// Find objects in pictures
+#[derive(Debug, Args)]
+pub struct Detect {
+    #[command(flatten)]
+    net: NetArgs,
+    /// Pictures, or folders of pictures
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Folder for the pictures with their boxes drawn
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Least score of a detection
+    #[arg(long, default_value_t = 0.25, value_name = "F", value_parser = share::<f32>)]
+    conf: f32,
+    /// Of two boxes of a class that overlap more, the better one stays
+    #[arg(long, default_value_t = 0.45, value_name = "F", value_parser = share::<f64>)]
+    iou: f64,
+    /// Class names, one a line
+    #[arg(long, value_name = "FILE")]
+    names: Option<PathBuf>,
+    /// Input size, 416 or 608x352 [default: the cfg's]
+    #[arg(long, value_name = "N")]
+    size: Option<Size>,
+    /// Print one JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+/// One detection, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Found {
+    /// The picture.
+    image: PathBuf,
+    /// Class index.
+    class: usize,
+    /// Class name; its index where there are no names.
+    name: String,
+    /// 0 to 1.
+    score: f32,
+    /// x0, y0, x1, y1 in pixels of the picture.
+    #[serde(rename = "box")]
+    bbox: [f64; 4],
+}
+
+impl Detect {
+    pub fn run(self, term: Term) -> Result<()> {
+        let network = self.net.read(term)?;
+        let names = self.class_names(network.graph.classes())?;
+        let pictures = find_pictures(&self.paths)?;
+        let options =
+            DetectOptions { conf: self.conf, iou: self.iou, size: self.size.map(Into::into), ..Default::default() };
+        let mut detector = Detector::new(&network, options).map_err(|e| e.inside(self.net.cfg.display()))?;
+        let drawings = self.output.as_deref().map(|folder| Drawings::new(folder, &pictures)).transpose()?;
+        let bar = term.progress(pictures.len(), "detecting");
+        let mut all = Vec::new();
+        for (i, picture) in pictures.iter().enumerate() {
+            let mut image = Rgb::open(picture)?;
+            let detections = detector.detect(&image)?;
+            if let Some(drawings) = &drawings {
+                draw::draw_detections(&mut image, &detections, &names);
+                draw::save(&image, &drawings.files[i])?;
+            }
+            all.extend(detections.iter().map(|d| found(picture, d, &names)));
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        if self.json {
+            return term::print_json(&all);
+        }
+        term::print(&all.iter().map(line).collect::<String>())?;
+        term.note(format!("{} objects in {} pictures", all.len(), pictures.len()));
+        Ok(())
+    }
+
+    fn class_names(&self, classes: usize) -> Result<Vec<String>> {
+        let Some(path) = &self.names else { return Ok((0..classes).map(|c| c.to_string()).collect()) };
+        let text = files::read_text(path)?;
+        let names: Vec<String> = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
+        if names.len() != classes {
+            return Err(Error::at(path.display(), format!("{} names, but the net has {classes} classes", names.len()))
+                .fix("give the names that the net was trained with"));
+        }
+        Ok(names)
+    }
+}
+
+/// Where the drawn pictures go.
+struct Drawings {
+    files: Vec<PathBuf>,
+}
+
+impl Drawings {
+    /// Makes the folder and chooses the names, before any work, so that nothing is overwritten.
+    fn new(folder: &Path, pictures: &[PathBuf]) -> Result<Self> {
+        let mut files: Vec<PathBuf> = Vec::with_capacity(pictures.len());
+        for picture in pictures {
+            let name = Path::new(picture.file_name().unwrap_or_default()).with_extension("png");
+            let file = folder.join(name);
+            if file.exists() || files.contains(&file) {
+                return Err(Error::at(file.display(), "another picture has that name already")
+                    .fix("choose a folder without it, or draw pictures of equal names one run at a time"));
+            }
+            files.push(file);
+        }
+        files::create_folder(folder)?;
+        Ok(Self { files })
+    }
+}
+
+fn found(image: &Path, d: &Detection, names: &[String]) -> Found {
+    let b = d.bbox;
+    let bbox = [b.x0, b.y0, b.x1, b.y1];
+    Found { image: image.to_owned(), class: d.class, name: names[d.class].clone(), score: d.score, bbox }
+}
+
+fn line(f: &Found) -> String {
+    let [x0, y0, x1, y1] = f.bbox;
+    format!("{}  {} {:.3}  {x0:.1} {y0:.1} {x1:.1} {y1:.1}\n", f.image.display(), f.name, f.score)
+}
+
+/// The pictures that are named, those of a folder in the order of their names.
+fn find_pictures(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut pictures = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            pictures.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path)
+            .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
+            .map_err(|e| Error::at(path.display(), format!("cannot read: {e}")).fix("check the permissions"))?;
+        let mut inside: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).filter(|p| is_picture(p)).collect();
+        if inside.is_empty() {
+            return Err(Error::at(path.display(), "the folder has no pictures").fix("give a folder of JPEG, PNG or BMP"));
+        }
+        inside.sort();
+        pictures.extend(inside);
+    }
+    Ok(pictures)
+}
+
+fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    path.is_file() && ["jpg", "jpeg", "png", "bmp"].contains(&extension.as_str())
+}
+
+/// A number from 0 to 1.
+pub fn share<T: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
+    text.parse().ok().filter(|v| *v >= T::from(0) && *v <= T::from(1)).ok_or_else(|| "give 0 to 1".to_owned())
+}

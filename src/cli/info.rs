@@ -1,0 +1,127 @@
+//! `info`: what a net is made of and what it costs.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use yoloslim_core::graph::{Graph, Shape, Source};
+use yoloslim_core::prune::channels::Channels;
+use yoloslim_core::record::GammaSummary;
+use yoloslim_core::{Network, Result, cost};
+
+use super::layer_table::{kind, layer_table};
+use super::net::{NetArgs, Size, read_graph};
+use crate::term::{self, Term};
+
+/// Show a net's layers, parameters, operations, residual groups and BN gammas
+#[derive(Debug, Args)]
+pub struct Info {
+    /// Darknet .cfg file
+    cfg: PathBuf,
+    /// Its .weights file, for the gammas
+    weights: Option<PathBuf>,
+    /// Input size, 416 or 608x352 [default: the cfg's]
+    #[arg(long, value_name = "N")]
+    size: Option<Size>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// All that `--json` prints.
+#[derive(Debug, Serialize)]
+struct Summary {
+    input: Shape,
+    classes: usize,
+    layers: Vec<LayerSummary>,
+    params: usize,
+    bflops: f64,
+    residual_groups: Vec<GroupSummary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gamma: Option<GammaSummary>,
+}
+
+#[derive(Debug, Serialize)]
+struct LayerSummary {
+    index: usize,
+    kind: &'static str,
+    /// Layers that it reads; none for the image.
+    reads: Vec<Option<usize>>,
+    input: Shape,
+    output: Shape,
+    params: usize,
+    bflops: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct GroupSummary {
+    members: Vec<usize>,
+    width: usize,
+}
+
+impl Info {
+    pub fn run(self, term: Term) -> Result<()> {
+        let (cfg, mut graph) = read_graph(&self.cfg)?;
+        if let Some(size) = self.size {
+            graph = graph.resized(&cfg, size.width, size.height).map_err(|e| e.inside(self.cfg.display()))?;
+        }
+        let network = match self.weights {
+            Some(weights) => Some(NetArgs { cfg: self.cfg, weights }.read(term)?),
+            None => None,
+        };
+        let summary = summarise(&graph, network.as_ref());
+        if self.json { term::print_json(&summary) } else { term::print(&text(&graph, &summary)) }
+    }
+}
+
+fn summarise(graph: &Graph, network: Option<&Network>) -> Summary {
+    let layer = |index: usize| LayerSummary {
+        index,
+        kind: kind(&graph.layers[index].op),
+        reads: graph.layers[index].inputs.iter().map(|s: &Source| s.layer()).collect(),
+        input: graph.input_shape(index),
+        output: graph.layers[index].shape,
+        params: cost::layer_parameters(graph, index),
+        bflops: cost::layer_flops(graph, index) / 1e9,
+    };
+    let groups = Channels::of(graph).residual_groups();
+    Summary {
+        input: graph.input,
+        classes: graph.classes(),
+        layers: (0..graph.layers.len()).map(layer).collect(),
+        params: cost::parameters(graph),
+        bflops: cost::flops(graph) / 1e9,
+        residual_groups: groups.into_iter().map(|g| GroupSummary { members: g.members, width: g.width }).collect(),
+        gamma: network.and_then(|n| GammaSummary::new(gammas(n))),
+    }
+}
+
+fn gammas(network: &Network) -> impl Iterator<Item = f32> + '_ {
+    network.weights.iter().flatten().filter_map(|w| w.norm.as_ref()).flat_map(|n| n.gamma.iter().copied())
+}
+
+fn text(graph: &Graph, summary: &Summary) -> String {
+    let mut out = layer_table(graph);
+    // Writing to a String does not fail.
+    let mut line = |text: String| {
+        let _ = writeln!(out, "{text}");
+    };
+    line(format!("{} layers, {} parameters, {:.3} BFLOPs", summary.layers.len(), summary.params, summary.bflops));
+    if !summary.residual_groups.is_empty() {
+        line("residual groups (convolutions that must keep the same channels):".to_owned());
+    }
+    for group in &summary.residual_groups {
+        let members: Vec<_> = group.members.iter().map(usize::to_string).collect();
+        line(format!("  width {:4}: {}", group.width, members.join(" ")));
+    }
+    if let Some(g) = &summary.gamma {
+        let [min, q1, median, q3, max] = g.quantiles;
+        line(format!(
+            "|gamma|: min {min:.4}, quartiles {q1:.4} {median:.4} {q3:.4}, max {max:.4}; near zero {:.1} %, zero {:.1} %",
+            100.0 * g.near_zero,
+            100.0 * g.zero
+        ));
+    }
+    out
+}

@@ -1,0 +1,109 @@
+//! `init`: a new cfg of a published architecture.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use yoloslim::anchors::{cluster, label_sizes};
+use yoloslim::architectures::{Architecture, CfgOptions};
+use yoloslim_core::graph::Graph;
+use yoloslim_core::labels::{self, Split, check_classes};
+use yoloslim_core::{Error, Network, Result, cost, files};
+
+use super::net::Size;
+use crate::term::Term;
+
+/// Write the cfg of a published architecture, for other classes, widths and sizes
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The architecture
+    arch: Arch,
+    /// Number of classes [default: the data set's]
+    #[arg(long, value_name = "N", required_unless_present = "data")]
+    classes: Option<usize>,
+    /// Data set to cluster the anchors from: .data, .yaml, .json, or a folder
+    #[arg(long, value_name = "D")]
+    data: Option<PathBuf>,
+    /// Multiplies all channel counts but the heads', to multiples of 8
+    #[arg(long, default_value_t = 1.0, value_name = "F")]
+    width: f64,
+    /// Input size, 416 or 608x352
+    #[arg(long, default_value = "416", value_name = "N")]
+    size: Size,
+    /// Write random weights here as well
+    #[arg(long, value_name = "WEIGHTS")]
+    random_weights: Option<PathBuf>,
+    /// What the random weights come from
+    #[arg(long, default_value_t = 0, value_name = "N", requires = "random_weights")]
+    seed: u64,
+    /// The .cfg to write
+    #[arg(short, long, value_name = "CFG")]
+    output: PathBuf,
+}
+
+/// The architectures by the names of their published cfgs.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Arch {
+    #[value(name = "yolov3")]
+    YoloV3,
+    #[value(name = "yolov3-spp")]
+    YoloV3Spp,
+    #[value(name = "yolov3-tiny")]
+    YoloV3Tiny,
+    #[value(name = "yolov4")]
+    YoloV4,
+    #[value(name = "yolov4-tiny")]
+    YoloV4Tiny,
+}
+
+impl From<Arch> for Architecture {
+    fn from(arch: Arch) -> Self {
+        match arch {
+            Arch::YoloV3 => Self::YoloV3,
+            Arch::YoloV3Spp => Self::YoloV3Spp,
+            Arch::YoloV3Tiny => Self::YoloV3Tiny,
+            Arch::YoloV4 => Self::YoloV4,
+            Arch::YoloV4Tiny => Self::YoloV4Tiny,
+        }
+    }
+}
+
+impl Init {
+    pub fn run(self, term: Term) -> Result<()> {
+        for path in [Some(&self.output), self.random_weights.as_ref()].into_iter().flatten() {
+            if path.exists() {
+                return Err(Error::at(path.display(), "the file is there already, and nothing is overwritten")
+                    .fix("give another name or remove it"));
+            }
+        }
+        let architecture = Architecture::from(self.arch);
+        let options = self.options(architecture, term)?;
+        let network = Network::initialise(architecture.cfg(&options)?, self.seed)?;
+        if let Some(weights) = &self.random_weights {
+            files::write_whole(weights, &network.to_weights_file().to_bytes())?;
+        }
+        files::write_whole(&self.output, &network.cfg.to_bytes())?;
+        term.note(describe(&network.graph));
+        Ok(())
+    }
+
+    fn options(&self, architecture: Architecture, term: Term) -> Result<CfgOptions> {
+        let size = (self.size.width, self.size.height);
+        let options = |classes, anchors| CfgOptions { classes, width: self.width, size, anchors };
+        let Some(data) = &self.data else { return Ok(options(self.classes.unwrap_or_default(), None)) };
+        let dataset = labels::load(data, &Split::Train)?;
+        dataset.warnings.iter().for_each(|w| term.warn(w));
+        if let Some(classes) = self.classes {
+            check_classes(&dataset, classes).map_err(|e| e.inside(data.display()))?;
+        }
+        let sizes = label_sizes(&dataset, size.0, size.1);
+        let anchors = cluster(&sizes, architecture.anchor_count()).map_err(|e| e.inside(data.display()))?;
+        term.note(format!("anchors from {} labels, mean IoU {:.3}", sizes.len(), anchors.mean_iou));
+        let rounded = anchors.sizes.iter().map(|a| a.map(|v| v.round().max(1.0))).collect();
+        Ok(options(dataset.names.len(), Some(rounded)))
+    }
+}
+
+fn describe(graph: &Graph) -> String {
+    let (params, bflops) = (cost::parameters(graph), cost::flops(graph) / 1e9);
+    format!("{} layers, {} classes, {params} parameters, {bflops:.3} BFLOPs", graph.layers.len(), graph.classes())
+}

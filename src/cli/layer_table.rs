@@ -1,0 +1,86 @@
+//! The layer table, in the form that Darknet prints when it loads a net.
+
+use yoloslim_core::cost;
+use yoloslim_core::graph::{Graph, Op, Shape, Source};
+
+/// One line a layer, with a heading.
+pub fn layer_table(graph: &Graph) -> String {
+    let heading = "layer     filters    size              input                output\n".to_owned();
+    (0..graph.layers.len()).map(|i| line(graph, i)).fold(heading, |table, line| table + &line + "\n")
+}
+
+/// The kind's name as Darknet prints it.
+pub fn kind(op: &Op) -> &'static str {
+    match op {
+        Op::Convolution(_) => "conv",
+        Op::MaxPool(_) => "max",
+        Op::Upsample { .. } => "upsample",
+        Op::Route { .. } => "route",
+        Op::Shortcut { .. } => "res",
+        Op::Dropout { .. } => "dropout",
+        Op::Reorg { .. } => "reorg",
+        Op::AveragePool => "avg",
+        Op::ScaleChannels { .. } => "scale",
+        Op::Sam { .. } => "sam",
+        Op::Yolo(_) => "yolo",
+    }
+}
+
+fn line(graph: &Graph, layer: usize) -> String {
+    let l = &graph.layers[layer];
+    let shapes = || format!("{}   ->  {}", shape(graph.input_shape(layer)), shape(l.shape));
+    let text = match &l.op {
+        Op::Convolution(c) => {
+            let size = window(c.size, c.stride_x, c.stride_y);
+            let groups = if c.groups > 1 { format!("  {} groups", c.groups) } else { String::new() };
+            let bflops = cost::layer_flops(graph, layer) / 1e9;
+            format!("{:5}  {size}  {}  {bflops:.3} BFLOPs{groups}", c.filters, shapes())
+        }
+        Op::MaxPool(p) => format!("       {}  {}", window(p.size, p.stride_x, p.stride_y), shapes()),
+        Op::Upsample { stride } | Op::Reorg { stride } => format!("       {stride:>12}x  {}", shapes()),
+        Op::Route { groups, group_id } => {
+            let slice = if *groups > 1 { format!("  slice {group_id} of {groups}") } else { String::new() };
+            format!(" {}{slice}  -> {}", sources(&l.inputs), shape(l.shape))
+        }
+        Op::Shortcut { .. } | Op::ScaleChannels { .. } | Op::Sam { .. } => {
+            format!("{:>5}                 {}", sources(&l.inputs[1..]), shapes())
+        }
+        Op::Dropout { probability } => format!("       p = {probability:<10.2} {}", shapes()),
+        Op::AveragePool => format!("                      {}", shapes()),
+        Op::Yolo(y) => format!(" {} anchors, {} classes", y.anchors.len(), y.classes),
+    };
+    format!("{layer:5} {:<8} {text}", kind(&l.op))
+}
+
+fn window(size: usize, stride_x: usize, stride_y: usize) -> String {
+    let stride = if stride_x == stride_y { stride_x.to_string() } else { format!("{stride_x}x{stride_y}") };
+    format!("{size:2} x{size:2} / {stride:<3}")
+}
+
+fn shape(s: Shape) -> String {
+    format!("{:4} x{:4} x{:4}", s.width, s.height, s.channels)
+}
+
+fn sources(inputs: &[Source]) -> String {
+    let name = |s: &Source| s.layer().map_or_else(|| "image".to_owned(), |i| i.to_string());
+    inputs.iter().map(name).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yoloslim_core::darknet::Cfg;
+
+    #[test]
+    fn a_line_says_filters_size_shapes_and_cost() {
+        let cfg = "[net]\nwidth=416\nheight=416\n\
+                   [convolutional]\nbatch_normalize=1\nfilters=32\nsize=3\npad=1\nactivation=leaky\n\
+                   [maxpool]\nsize=2\nstride=2\n[route]\nlayers=-1,-1\n";
+        let graph = Graph::from_cfg(&Cfg::parse(cfg.as_bytes()).unwrap()).unwrap();
+        let table = layer_table(&graph);
+        let words = |i: usize| table.lines().nth(i).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(1), "0 conv 32 3 x 3 / 1 416 x 416 x 3 -> 416 x 416 x 32 0.299 BFLOPs");
+        assert_eq!(words(2), "1 max 2 x 2 / 2 416 x 416 x 32 -> 208 x 208 x 32");
+        assert_eq!(words(3), "2 route 1 1 -> 208 x 208 x 64");
+    }
+}

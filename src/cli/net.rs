@@ -1,0 +1,98 @@
+//! The nets that are named on the command line.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Args;
+use yoloslim_core::darknet::Cfg;
+use yoloslim_core::graph::Graph;
+use yoloslim_core::{Network, Result, files};
+
+use crate::term::Term;
+
+/// A cfg and its weights.
+#[derive(Debug, Args)]
+pub struct NetArgs {
+    /// Darknet .cfg file
+    pub cfg: PathBuf,
+    /// Its .weights file
+    pub weights: PathBuf,
+}
+
+impl NetArgs {
+    /// Reads both files and tells what is known of them.
+    pub fn read(&self, term: Term) -> Result<Network> {
+        let network = Network::read(&self.cfg, &self.weights)?;
+        if let Some(hint) = known_trap(&network) {
+            term.note(format!("{}:{hint}", self.cfg.display()));
+        }
+        Ok(network)
+    }
+}
+
+/// Reads a cfg alone.
+pub fn read_graph(path: &Path) -> Result<(Cfg, Graph)> {
+    let name = path.display();
+    let cfg = Cfg::parse(&files::read(path)?).map_err(|e| e.inside(&name))?;
+    let graph = Graph::from_cfg(&cfg).map_err(|e| e.inside(&name))?;
+    Ok((cfg, graph))
+}
+
+/// The size of a net's input: `416` or `608x352` (width x height).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (width, height) = text.split_once('x').unwrap_or((text, text));
+        match (width.parse(), height.parse()) {
+            (Ok(width @ 1..=16384), Ok(height @ 1..=16384)) => Ok(Self { width, height }),
+            _ => Err("give one side such as 416, or width x height such as 608x352".to_owned()),
+        }
+    }
+}
+
+impl From<Size> for (usize, usize) {
+    fn from(size: Size) -> Self {
+        (size.width, size.height)
+    }
+}
+
+/// The published yolov3-tiny.cfg gives its fine head the anchors 0,1,2, but the published weights were trained with
+/// 1,2,3: their boxes on that head are too small by about half. Tells so when cfg and weights look like that pair.
+fn known_trap(network: &Network) -> Option<String> {
+    const ANCHORS: [[f32; 2]; 3] = [[10.0, 14.0], [23.0, 27.0], [37.0, 58.0]];
+    /// Images that the published weights say they have seen.
+    const SEEN: u64 = 32_013_312;
+    let heads: Vec<_> = network.graph.heads().collect();
+    let &[_, (layer, fine)] = heads.as_slice() else { return None };
+    let published = network.parameters() == 8_852_366 && network.header.seen == SEEN;
+    (published && fine.classes == 80 && fine.anchors == ANCHORS).then(|| {
+        format!(
+            "{}: mask=0,1,2 is what the published file says, but these weights were trained with mask=1,2,3; boxes of \
+             small objects fit better if you change it",
+            network.graph.layers[layer].place
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_one_side_or_both() {
+        assert_eq!("416".parse(), Ok(Size { width: 416, height: 416 }));
+        assert_eq!("608x352".parse(), Ok(Size { width: 608, height: 352 }));
+        for wrong in ["", "0", "x", "416x", "x416", "416x416x3", "-32", "99999"] {
+            assert!(wrong.parse::<Size>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! `prune`: a slimmer net, with the proof that it is the same detector.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use yoloslim::calibrate::mean_activations;
+use yoloslim::new_folder::NewFolder;
+use yoloslim::prove::prove;
+use yoloslim_core::labels::{self, Split};
+use yoloslim_core::prune::{self, Groups, Means, PruneOptions, PrunePlan, Target};
+use yoloslim_core::{Network, Result};
+
+use super::net::NetArgs;
+use crate::term::{self, Term};
+
+/// Remove channels and residual blocks, and prove that the slim net computes the same
+#[derive(Debug, Args)]
+pub struct Prune {
+    #[command(flatten)]
+    net: NetArgs,
+    /// Folder for slim.cfg, slim.weights and plan.json, new or empty
+    #[arg(short, long, value_name = "DIR", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    knobs: PruneKnobs,
+    /// Data set whose training images show what each filter gives on average, which takes its place
+    #[arg(long, value_name = "D")]
+    data: Option<PathBuf>,
+    /// How many of those images
+    #[arg(long, default_value_t = 64, value_name = "N", requires = "data")]
+    images: usize,
+    /// Decide and show what would go, write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is pruned and how far.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Pruning")]
+pub struct PruneKnobs {
+    /// What channels that a shortcut ties are worth together
+    #[arg(long, value_enum, value_name = "HOW")]
+    groups: Option<GroupsArg>,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Residual blocks to remove
+    #[arg(long, value_name = "N")]
+    layers: Option<usize>,
+    /// Share of each layer's channels that stays at least
+    #[arg(long, value_name = "F")]
+    min_keep: Option<f64>,
+    /// Channel counts become multiples of this
+    #[arg(long, value_name = "N")]
+    multiple_of: Option<usize>,
+}
+
+/// How much goes, one way or another.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct TargetArgs {
+    /// Share of the prunable channels to remove [default: 0.5]
+    #[arg(long, value_name = "F")]
+    channels: Option<f64>,
+    /// Share of the operations to remove
+    #[arg(long, value_name = "F")]
+    target_flops: Option<f64>,
+    /// Share of the parameters to remove
+    #[arg(long, value_name = "F")]
+    target_params: Option<f64>,
+}
+
+/// The ways to join scores by their names.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum GroupsArg {
+    /// As much as the best member
+    Union,
+    /// As much as the first member
+    Leader,
+    /// They all stay
+    Frozen,
+}
+
+impl PruneKnobs {
+    /// What was typed, over what else holds.
+    pub fn over(&self, mut options: PruneOptions) -> PruneOptions {
+        if let Some(groups) = self.groups {
+            options.groups = match groups {
+                GroupsArg::Union => Groups::Union,
+                GroupsArg::Leader => Groups::Leader,
+                GroupsArg::Frozen => Groups::Frozen,
+            };
+        }
+        let t = &self.target;
+        let targets = [
+            t.channels.map(Target::Channels),
+            t.target_flops.map(Target::Flops),
+            t.target_params.map(Target::Params),
+        ];
+        options.target = targets.into_iter().flatten().next().unwrap_or(options.target);
+        options.layers = self.layers.unwrap_or(options.layers);
+        options.min_keep = self.min_keep.unwrap_or(options.min_keep);
+        options.multiple_of = self.multiple_of.unwrap_or(options.multiple_of);
+        options
+    }
+}
+
+/// All that `--json` prints.
+#[derive(Debug, Serialize)]
+struct Summary {
+    params_before: usize,
+    params_after: usize,
+    bflops_before: f64,
+    bflops_after: f64,
+    /// Highest score that goes.
+    threshold: f64,
+    /// Share of all |gamma| that goes.
+    score_share: f64,
+    blocks_removed: usize,
+    /// None in a dry run, which does not build the slim net.
+    proof_max_relative_difference: Option<f64>,
+    cfg: Option<PathBuf>,
+    weights: Option<PathBuf>,
+}
+
+impl Prune {
+    pub fn run(self, term: Term) -> Result<()> {
+        let options = self.knobs.over(PruneOptions::default());
+        options.check()?;
+        let folder = match &self.output {
+            Some(path) if !self.dry_run => Some(NewFolder::begin(path)?),
+            _ => None,
+        };
+        let network = self.net.read(term)?;
+        let means = self.means(&network, term)?;
+        let plan = prune::plan(&network, &options, means.as_ref())?;
+        let proof = folder.map(|folder| carry_out(&network, &plan, folder)).transpose()?;
+        if self.json {
+            return term::print_json(&self.summary(&plan, proof));
+        }
+        term::print(&plan.to_string())?;
+        if let (Some(proof), Some(output)) = (proof, &self.output) {
+            term::print(&format!("proof       heads differ by {proof:.1e} of their largest value at most\n"))?;
+            term.note(next_step(output));
+        }
+        Ok(())
+    }
+
+    /// What each filter gives on images spread evenly over the data set.
+    fn means(&self, network: &Network, term: Term) -> Result<Option<Means>> {
+        let Some(data) = &self.data else { return Ok(None) };
+        let dataset = labels::load(data, &Split::Train)?;
+        let step = dataset.samples.len().div_ceil(self.images.max(1)).max(1);
+        let paths: Vec<PathBuf> = dataset.samples.iter().step_by(step).map(|s| s.image.clone()).collect();
+        let bar = term.progress(paths.len(), "calibrating");
+        let means = mean_activations(network, paths, &mut |done| bar.set_position(done as u64))?;
+        bar.finish_and_clear();
+        Ok(Some(means))
+    }
+
+    fn summary(&self, plan: &PrunePlan, proof: Option<f64>) -> Summary {
+        let written = |name: &str| proof.and(self.output.as_ref()).map(|folder| folder.join(name));
+        Summary {
+            params_before: plan.before.params,
+            params_after: plan.after.params,
+            bflops_before: plan.before.flops / 1e9,
+            bflops_after: plan.after.flops / 1e9,
+            threshold: plan.threshold,
+            score_share: plan.score_share,
+            blocks_removed: plan.removed_blocks().count(),
+            proof_max_relative_difference: proof,
+            cfg: written("slim.cfg"),
+            weights: written("slim.weights"),
+        }
+    }
+}
+
+/// Cuts, proves, writes; gives the proof. Without a proof nothing is written.
+fn carry_out(network: &Network, plan: &PrunePlan, folder: NewFolder) -> Result<f64> {
+    let pruned = prune::apply(network, plan)?;
+    let proof = prove(&pruned)?;
+    pruned.compact.write(folder.path(), "slim")?;
+    plan.save(&folder.path().join("plan.json"))?;
+    folder.finish()?;
+    Ok(proof)
+}
+
+fn next_step(output: &Path) -> String {
+    let (cfg, weights) = (output.join("slim.cfg"), output.join("slim.weights"));
+    format!("next, get accuracy back: yoloslim train {} {} --data D -o RUN", cfg.display(), weights.display())
+}

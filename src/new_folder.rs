@@ -1,0 +1,121 @@
+//! A folder that appears whole or not at all.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use yoloslim_core::{Error, Result};
+
+/// A folder in the making: a temporary sibling that gets its name at the end. Dropped before, it leaves nothing.
+pub struct NewFolder {
+    target: PathBuf,
+    draft: TempDir,
+}
+
+impl NewFolder {
+    /// Begins the folder `target`, so that what can't be written fails before any work.
+    ///
+    /// # Errors
+    /// A target that is a file or a folder with something in it, or a place that can't be written.
+    pub fn begin(target: &Path) -> Result<Self> {
+        let cannot = |e: io::Error| {
+            Error::at(target.display(), format!("cannot make this folder: {e}")).fix("choose a folder you can write to")
+        };
+        if target.is_file() {
+            return Err(Error::at(target.display(), "there is a file of that name").fix("choose another folder"));
+        }
+        if target.is_dir() && std::fs::read_dir(target).map_err(cannot)?.next().is_some() {
+            return Err(Error::at(target.display(), "the folder is not empty, and nothing is overwritten")
+                .fix("choose another folder or empty it"));
+        }
+        let here = Path::new(".");
+        let above = target.ancestors().skip(1).map(|a| if a.as_os_str().is_empty() { here } else { a });
+        let nearest = above.into_iter().find(|a| a.exists()).unwrap_or(here);
+        let draft = tempfile::Builder::new().prefix(".yoloslim-").tempdir_in(nearest).map_err(cannot)?;
+        Ok(Self { target: target.to_owned(), draft })
+    }
+
+    /// Where to write for now.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.draft.path()
+    }
+
+    /// Gives the folder its name.
+    ///
+    /// # Errors
+    /// Something that came to be at the target meanwhile, or a place that can't be written.
+    pub fn finish(self) -> Result<()> {
+        let Self { target, draft } = self;
+        rename(draft.path(), &target).map_err(|e| {
+            Error::at(target.display(), format!("cannot make this folder: {e}")).fix("choose another folder")
+        })?;
+        // It has moved: nothing is left to remove.
+        let _ = draft.keep();
+        Ok(())
+    }
+}
+
+fn rename(draft: &Path, target: &Path) -> io::Result<()> {
+    if target.is_dir() {
+        std::fs::remove_dir(target)?;
+    } else if let Some(parent) = target.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    open_to_readers(draft)?;
+    std::fs::rename(draft, target)
+}
+
+/// Temporary folders are private; one that stays is like any other.
+#[cfg(unix)]
+fn open_to_readers(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
+}
+
+#[cfg(not(unix))]
+fn open_to_readers(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(folder: &Path) -> usize {
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
+    #[test]
+    fn the_folder_is_there_with_its_files_only_once_it_is_finished() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("a/b");
+        let folder = NewFolder::begin(&target).unwrap();
+        std::fs::write(folder.path().join("x"), "1").unwrap();
+        assert!(!target.exists());
+        folder.finish().unwrap();
+        assert_eq!(std::fs::read_to_string(target.join("x")).unwrap(), "1");
+        assert_eq!(entries(root.path()), 1);
+    }
+
+    #[test]
+    fn dropped_before_it_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        drop(NewFolder::begin(&root.path().join("a/b")).unwrap());
+        assert_eq!(entries(root.path()), 0);
+    }
+
+    #[test]
+    fn what_is_there_is_not_overwritten_and_an_empty_folder_is_fine() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for taken in [root.path().to_owned(), file.clone(), file.join("below")] {
+            assert!(NewFolder::begin(&taken).is_err(), "{}", taken.display());
+        }
+        let empty = root.path().join("empty");
+        std::fs::create_dir(&empty).unwrap();
+        NewFolder::begin(&empty).unwrap().finish().unwrap();
+        assert!(empty.is_dir());
+    }
+}

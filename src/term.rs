@@ -1,0 +1,79 @@
+//! What the user sees: results on stdout, everything else on stderr.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use yoloslim_core::{Error, Result};
+
+/// How talkative a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct Term {
+    /// No notes and no progress; warnings and errors stay.
+    pub quiet: bool,
+}
+
+impl Term {
+    /// Something good to know.
+    pub fn note(self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            stderr_line("note", "36", &text.to_string());
+        }
+    }
+
+    /// Something that is probably wrong, though the run goes on.
+    pub fn warn(self, text: impl std::fmt::Display) {
+        stderr_line("warning", "33", &text.to_string());
+    }
+
+    /// A line of a run's log.
+    pub fn line(self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            // A closed stderr leaves nobody to tell.
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+    }
+
+    /// A bar that counts to `len`; drawn only where stderr is a terminal.
+    pub fn progress(self, len: usize, what: &'static str) -> ProgressBar {
+        let target = if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(len as u64), target).with_message(what);
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed} (ETA {eta})");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+}
+
+/// The one line that a failed command ends with.
+pub fn print_error(error: &Error) {
+    stderr_line("error", "31", &error.to_string());
+}
+
+/// Writes text to stdout. A reader that has had enough (`| head`) is no failure.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::at("stdout", format!("cannot write: {e}")).fix("check where the output goes"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes one JSON document to stdout.
+pub fn print_json(value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::at("--json", e))?;
+    text.push('\n');
+    print(&text)
+}
+
+/// One line on stderr, coloured where that is a terminal and `NO_COLOR` (no-color.org) is unset.
+fn stderr_line(label: &str, colour: &str, text: &str) {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) || !io::stderr().is_terminal();
+    let label = if plain { format!("{label}:") } else { format!("\x1b[1;{colour}m{label}:\x1b[0m") };
+    // A closed stderr leaves nobody to tell.
+    let _ = writeln!(io::stderr(), "{label} {text}");
+}

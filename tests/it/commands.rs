@@ -1,0 +1,157 @@
+//! What each command gives on good input.
+
+use std::io::Read;
+
+use yoloslim_core::{Network, files};
+
+use crate::fixtures::{Scene, json, stdout, yoloslim};
+
+#[test]
+fn info_counts_and_names_residual_groups() {
+    let scene = Scene::new();
+    let info = json(&["info", &scene.arg("net.cfg"), &scene.arg("net.weights")]);
+    assert_eq!(info["params"], scene.network().parameters());
+    assert_eq!(info["layers"].as_array().unwrap().len(), 11);
+    assert_eq!(info["residual_groups"][0]["members"], serde_json::json!([0, 2]));
+    assert_eq!(info["residual_groups"][0]["width"], 8);
+    assert!(info["bflops"].as_f64().unwrap() > 0.0);
+    assert!((info["gamma"]["quantiles"][0].as_f64().unwrap() - 0.1).abs() < 1e-6);
+    let text = stdout(&["info", &scene.arg("net.cfg")]);
+    assert!(text.contains("BFLOPs") && !text.contains("gamma"), "{text}");
+}
+
+#[test]
+fn init_writes_a_net_for_the_classes_and_anchors_of_the_data() {
+    let scene = Scene::new();
+    let lines: String = (1..8).map(|i| format!("{} 0.5 0.5 0.{i} 0.{i}\n", i % 3)).collect();
+    let data = scene.data(3, &lines);
+    stdout(&["init", "yolov3-tiny", "--data", &data, "--width", "0.25", "--size", "64", "-o", &scene.arg("new.cfg")]);
+    let network = Network::random(&scene.path("new.cfg"), 0).unwrap();
+    assert_eq!((network.graph.classes(), network.graph.input.width), (3, 64));
+    let largest = network.graph.heads().next().unwrap().1.anchors[2];
+    assert!((40.0..=45.0).contains(&largest[0]), "{largest:?}");
+    let again = yoloslim(&["init", "yolov3-tiny", "--classes", "3", "-o", &scene.arg("new.cfg")]);
+    assert_eq!(again.status.code(), Some(1), "nothing is overwritten");
+}
+
+#[test]
+fn heads_writes_one_array_a_head_in_nchw() {
+    let scene = Scene::new();
+    let shape = [2u64, 3, 32, 32];
+    let mut bytes = Vec::new();
+    let mut npy = npyz::WriterBuilder::begin_nd(
+        npyz::WriterBuilder::writer(
+            npyz::WriterBuilder::shape(npyz::WriterBuilder::default_dtype(npyz::WriteOptions::new()), &shape),
+            &mut bytes,
+        ),
+    )
+    .unwrap();
+    npy.extend((0..2 * 3 * 32 * 32).map(|i| (i % 17) as f32 / 17.0)).unwrap();
+    npy.finish().unwrap();
+    let input = scene.write("x.npy", bytes);
+    let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("out.npz"));
+    stdout(&["heads", &cfg, &weights, "--input", &input, "-o", &out]);
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(out).unwrap()).unwrap();
+    for (name, shape) in [("head0.npy", [2, 14, 8, 8]), ("head1.npy", [2, 14, 16, 16])] {
+        let mut array = Vec::new();
+        zip.by_name(name).unwrap().read_to_end(&mut array).unwrap();
+        assert_eq!(npyz::NpyFile::new(&array[..]).unwrap().shape(), shape, "{name}");
+    }
+}
+
+#[test]
+fn detect_prints_what_it_draws() {
+    let scene = Scene::new();
+    let picture = scene.picture("p/a.png", 120);
+    let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("drawn"));
+    let found = json(&["detect", &cfg, &weights, &scene.arg("p"), "--conf", "0", "-o", &out]);
+    let first = &found.as_array().unwrap()[0];
+    assert_eq!(first["image"], picture);
+    assert_eq!(first["name"], first["class"].to_string());
+    assert!(first["score"].as_f64().unwrap() <= 1.0);
+    let edges: Vec<f64> = first["box"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    assert!(edges[0] < edges[2] && edges[2] <= 40.0 && edges[1] < edges[3] && edges[3] <= 30.0, "{edges:?}");
+    assert!(scene.path("drawn/a.png").is_file());
+}
+
+#[test]
+fn eval_gives_the_metrics_of_the_split() {
+    let scene = Scene::new();
+    let data = scene.data(2, "0 0.5 0.5 0.5 0.5\n");
+    let result = json(&["eval", &scene.arg("net.cfg"), &scene.arg("net.weights"), "--data", &data]);
+    assert_eq!((result["images"].as_u64(), result["labels"].as_u64()), (Some(1), Some(1)));
+    for figure in ["map", "map50"] {
+        assert!((0.0..=1.0).contains(&result[figure].as_f64().unwrap()), "{figure}");
+    }
+    assert_eq!(result["classes"][0]["name"], "kind0");
+}
+
+#[test]
+fn prune_writes_a_slim_net_with_its_proof() {
+    let scene = Scene::new();
+    let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("a/slim"));
+    let pruned = json(&["prune", &cfg, &weights, "--channels", "0.4", "-o", &out]);
+    assert!(pruned["proof_max_relative_difference"].as_f64().unwrap() <= 1e-4);
+    let slim = Network::read(&scene.path("a/slim/slim.cfg"), &scene.path("a/slim/slim.weights")).unwrap();
+    assert_eq!(pruned["params_after"], slim.parameters());
+    assert_eq!(pruned["params_before"], scene.network().parameters());
+    assert!(pruned["bflops_after"].as_f64() < pruned["bflops_before"].as_f64());
+    assert!(scene.path("a/slim/plan.json").is_file());
+    let again = yoloslim(&["prune", &cfg, &weights, "--channels", "0.4", "-o", &out]);
+    assert_eq!(again.status.code(), Some(1), "nothing is overwritten");
+}
+
+#[test]
+fn a_dry_run_writes_nothing() {
+    let scene = Scene::new();
+    let before = scene.listing();
+    let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("slim"));
+    let plan = json(&["prune", &cfg, &weights, "--channels", "0.4", "--dry-run", "-o", &out]);
+    assert!(plan["proof_max_relative_difference"].is_null());
+    assert_eq!(scene.listing(), before);
+}
+
+#[test]
+fn anchors_are_ready_to_paste() {
+    let scene = Scene::new();
+    let data = scene.data(1, "0 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.9 0.9\n");
+    let text = stdout(&["anchors", "--data", &data, "--count", "2", "--size", "40"]);
+    assert_eq!(text, "anchors = 8,6, 36,27\n");
+}
+
+#[test]
+fn bench_gives_seconds_and_images_a_second() {
+    let scene = Scene::new();
+    let result = json(&["bench", "infer", &scene.arg("net.cfg"), "--steps", "3", "--batch", "2", "--threads", "1"]);
+    let number = |key: &str| result[key].as_f64().unwrap();
+    assert!(number("s_min") > 0.0 && number("s_min") <= number("s_median"));
+    assert!((number("images_per_s") * number("s_median") - 2.0).abs() < 1e-6);
+    assert_eq!(number("threads"), 1.0);
+}
+
+#[test]
+fn completions_know_the_commands() {
+    assert!(stdout(&["completions", "bash"]).contains("anchors"));
+}
+
+#[test]
+fn what_makes_no_command_is_a_usage_error() {
+    let scene = Scene::new();
+    let cfg = scene.arg("net.cfg");
+    for args in [
+        &["nonsense"][..],
+        &["info"],
+        &["info", &cfg, "--device", "toaster"],
+        &["info", &cfg, "--threads", "0"],
+        &["prune", &cfg, &cfg, "-o", "x", "--channels", "0.5", "--target-flops", "0.5"],
+    ] {
+        assert_eq!(yoloslim(args).status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn the_scene_has_a_complete_net() {
+    let scene = Scene::new();
+    let bytes = files::read(&scene.path("net.weights")).unwrap();
+    assert_eq!(bytes, scene.network().to_weights_file().to_bytes());
+}

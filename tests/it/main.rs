@@ -1,0 +1,6 @@
+//! The program as its users meet it: commands, files, messages.
+
+mod bad_input;
+mod commands;
+mod darknet_files;
+mod fixtures;
