@@ -29,8 +29,7 @@ LIMIT = 1e-4
 EPSILON_DIFFERENCE = 1e-5 - 1e-6
 ARCHITECTURES = ["yolov3", "yolov3-spp", "yolov3-tiny", "yolov4", "yolov4-tiny"]
 TRAINED = ["yolov3-tiny", "yolo-fastest-1.1", "yoloface-50k"]
-# A width of 0.25 keeps the deepest nets' depth and saves time; the trained nets have odd widths and full ones.
-INIT_OPTIONS = ["--classes", "80", "--width", "0.25", "--size", "256"]
+INIT_OPTIONS = ["--classes", "80", "--size", "256"]
 
 
 def sections(cfg):

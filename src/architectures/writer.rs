@@ -68,7 +68,11 @@ impl Writer {
     /// the last are 1x1. Gives the last one's index.
     pub fn alternate(&mut self, filters: usize, count: usize) -> usize {
         for i in 0..count {
-            if i % 2 == 0 { self.conv(filters, 1, 1) } else { self.conv(filters * 2, 3, 1) };
+            if i % 2 == 0 {
+                self.conv(filters, 1, 1)
+            } else {
+                self.conv(filters * 2, 3, 1)
+            };
         }
         self.last()
     }

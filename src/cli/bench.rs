@@ -72,8 +72,9 @@ impl Bench {
 fn infer(knobs: Knobs, term: Term) -> Result<()> {
     let network = Network::random(&knobs.cfg, 0)?;
     let mut predictor = match knobs.size {
-        Some(size) => Predictor::with_size(&network, size.width, size.height)
-            .map_err(|e| e.inside(knobs.cfg.display()))?,
+        Some(size) => {
+            Predictor::with_size(&network, size.width, size.height).map_err(|e| e.inside(knobs.cfg.display()))?
+        }
         None => Predictor::new(&network),
     };
     let (input, batch) = (predictor.input(), usize::from(knobs.batch));

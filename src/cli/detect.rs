@@ -146,7 +146,9 @@ fn find_pictures(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
             .map_err(|e| Error::at(path.display(), format!("cannot read: {e}")).fix("check the permissions"))?;
         let mut inside: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).filter(|p| is_picture(p)).collect();
         if inside.is_empty() {
-            return Err(Error::at(path.display(), "the folder has no pictures").fix("give a folder of JPEG, PNG or BMP"));
+            return Err(
+                Error::at(path.display(), "the folder has no pictures").fix("give a folder of JPEG, PNG or BMP")
+            );
         }
         inside.sort();
         pictures.extend(inside);

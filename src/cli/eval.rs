@@ -47,12 +47,8 @@ impl Eval {
         let dataset = labels::load(&self.data, &self.split)?;
         labels::check_classes(&dataset, network.graph.classes()).map_err(|e| e.inside(self.data.display()))?;
         dataset.warnings.iter().for_each(|w| term.warn(w));
-        let options = DetectOptions {
-            conf: self.conf,
-            iou: self.iou,
-            size: self.size.map(Into::into),
-            batch: self.batch.into(),
-        };
+        let options =
+            DetectOptions { conf: self.conf, iou: self.iou, size: self.size.map(Into::into), batch: self.batch.into() };
         let mut detector = Detector::new(&network, options).map_err(|e| e.inside(self.net.cfg.display()))?;
         let bar = term.progress(dataset.samples.len(), "evaluating");
         let evaluation = detector.evaluate_with(&dataset, &mut |done| bar.set_position(done as u64))?;

@@ -103,7 +103,10 @@ impl Data {
         let both = labels::duplicates(&data.train, &data.val);
         if let Some((a, b)) = both.first() {
             let (a, b) = (a.display(), b.display());
-            term.warn(format!("{} images are in both train and val ({a} and {b}, say): accuracy will look too good", both.len()));
+            term.warn(format!(
+                "{} images are in both train and val ({a} and {b}, say): accuracy will look too good",
+                both.len()
+            ));
         }
         Ok(data)
     }
@@ -122,7 +125,9 @@ pub struct StartArgs {
 impl StartArgs {
     /// The network to start from, at the size it will be trained at.
     pub fn read(&self, size: Option<usize>, seed: u64, term: Term) -> Result<Network> {
-        let Some(path) = &self.cfg else { return Err(Error::at("CFG", "no cfg was given").fix("give CFG or --resume")) };
+        let Some(path) = &self.cfg else {
+            return Err(Error::at("CFG", "no cfg was given").fix("give CFG or --resume"));
+        };
         let (mut cfg, graph) = super::net::read_graph(path)?;
         if graph.heads().next().is_none() {
             return Err(Error::at(path.display(), "the net has no [yolo] layer").fix("train a detector's cfg"));
@@ -139,10 +144,16 @@ impl StartArgs {
         let loaded = Network::start_from(cfg, &file, seed).map_err(place)?;
         if let Some(classes) = loaded.other_classes {
             let here = loaded.network.graph.classes();
-            term.note(format!("{}: heads are for {classes} classes and the cfg for {here}; they start anew", weights.display()));
+            term.note(format!(
+                "{}: heads are for {classes} classes and the cfg for {here}; they start anew",
+                weights.display()
+            ));
         } else if loaded.filled < loaded.convolutions {
             let (n, all) = (loaded.filled, loaded.convolutions);
-            term.note(format!("{}: fills the first {n} of {all} convolutions; the others start anew", weights.display()));
+            term.note(format!(
+                "{}: fills the first {n} of {all} convolutions; the others start anew",
+                weights.display()
+            ));
         }
         Ok(loaded.network)
     }

@@ -95,11 +95,8 @@ impl PruneKnobs {
             };
         }
         let t = &self.target;
-        let targets = [
-            t.channels.map(Target::Channels),
-            t.target_flops.map(Target::Flops),
-            t.target_params.map(Target::Params),
-        ];
+        let targets =
+            [t.channels.map(Target::Channels), t.target_flops.map(Target::Flops), t.target_params.map(Target::Params)];
         options.target = targets.into_iter().flatten().next().unwrap_or(options.target);
         options.layers = self.layers.unwrap_or(options.layers);
         options.min_keep = self.min_keep.unwrap_or(options.min_keep);

@@ -73,5 +73,9 @@ fn epoch_line(r: &EpochRecord, epochs: usize) -> String {
 
 fn gamma_words(g: &GammaSummary) -> String {
     let [_, low, mid, high, _] = g.quantiles;
-    format!("  |gamma| {low:.2} {mid:.2} {high:.2}, zero {:.0} %, near zero {:.0} %", g.zero * 100.0, g.near_zero * 100.0)
+    format!(
+        "  |gamma| {low:.2} {mid:.2} {high:.2}, zero {:.0} %, near zero {:.0} %",
+        g.zero * 100.0,
+        g.near_zero * 100.0
+    )
 }

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use npyz::WriterBuilder;
 use yoloslim_core::{Network, files};
 
 use crate::fixtures::{Scene, json, stdout, yoloslim};
@@ -39,13 +40,8 @@ fn heads_writes_one_array_a_head_in_nchw() {
     let scene = Scene::new();
     let shape = [2u64, 3, 32, 32];
     let mut bytes = Vec::new();
-    let mut npy = npyz::WriterBuilder::begin_nd(
-        npyz::WriterBuilder::writer(
-            npyz::WriterBuilder::shape(npyz::WriterBuilder::default_dtype(npyz::WriteOptions::new()), &shape),
-            &mut bytes,
-        ),
-    )
-    .unwrap();
+    let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
+    let mut npy = options.writer(&mut bytes).begin_nd().unwrap();
     npy.extend((0..2 * 3 * 32 * 32).map(|i| (i % 17) as f32 / 17.0)).unwrap();
     npy.finish().unwrap();
     let input = scene.write("x.npy", bytes);
@@ -102,6 +98,17 @@ fn prune_writes_a_slim_net_with_its_proof() {
 }
 
 #[test]
+fn prune_measures_what_it_removes_on_given_images() {
+    let scene = Scene::new();
+    let data = scene.data(2, "");
+    let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("slim"));
+    let pruned = json(&["prune", &cfg, &weights, "--channels", "0.4", "--data", &data, "-o", &out]);
+    assert!(pruned["proof_max_relative_difference"].as_f64().unwrap() <= 1e-4);
+    let plan: serde_json::Value = serde_json::from_slice(&files::read(&scene.path("slim/plan.json")).unwrap()).unwrap();
+    assert_eq!(plan["layers"][0]["means"].as_array().unwrap().len(), 8);
+}
+
+#[test]
 fn a_dry_run_writes_nothing() {
     let scene = Scene::new();
     let before = scene.listing();
@@ -122,11 +129,14 @@ fn anchors_are_ready_to_paste() {
 #[test]
 fn bench_gives_seconds_and_images_a_second() {
     let scene = Scene::new();
-    let result = json(&["bench", "infer", &scene.arg("net.cfg"), "--steps", "3", "--batch", "2", "--threads", "1"]);
-    let number = |key: &str| result[key].as_f64().unwrap();
-    assert!(number("s_min") > 0.0 && number("s_min") <= number("s_median"));
-    assert!((number("images_per_s") * number("s_median") - 2.0).abs() < 1e-6);
-    assert_eq!(number("threads"), 1.0);
+    for what in ["infer", "train"] {
+        let cfg = scene.arg("net.cfg");
+        let result = json(&["bench", what, &cfg, "--steps", "3", "--batch", "2", "--threads", "1"]);
+        let number = |key: &str| result[key].as_f64().unwrap();
+        assert!(number("s_min") > 0.0 && number("s_min") <= number("s_median"));
+        assert!((number("images_per_s") * number("s_median") - 2.0).abs() < 1e-6);
+        assert_eq!((number("threads"), number("steps")), (1.0, 3.0));
+    }
 }
 
 #[test]
@@ -147,11 +157,4 @@ fn what_makes_no_command_is_a_usage_error() {
     ] {
         assert_eq!(yoloslim(args).status.code(), Some(2), "{args:?}");
     }
-}
-
-#[test]
-fn the_scene_has_a_complete_net() {
-    let scene = Scene::new();
-    let bytes = files::read(&scene.path("net.weights")).unwrap();
-    assert_eq!(bytes, scene.network().to_weights_file().to_bytes());
 }

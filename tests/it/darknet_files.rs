@@ -30,7 +30,7 @@ fn every_weights_file_comes_back_byte_for_byte_through_its_network() {
 
 #[test]
 fn operations_are_counted_as_darknet_does() {
-    let published = [("yolov3", 65.86), ("yolov3-tiny", 5.56), ("yolov3-spp", 66.5), ("yolov4-tiny", 6.9)];
+    let published = [("yolov3", 65.86), ("yolov3-tiny", 5.56), ("yolov3-spp", 66.22), ("yolov4-tiny", 6.9)];
     for path in shared(&["cfg"], "cfg") {
         let stem = path.file_stem().unwrap().to_str().unwrap();
         let Some((_, bflops)) = published.iter().find(|(name, _)| *name == stem) else { continue };
