@@ -13,8 +13,7 @@ pub struct Block {
     pub shortcut: usize,
     /// What can go, or why it can't.
     pub form: Result<Form, WhyNot>,
-    /// Mean |gamma| of the convolution that ends the branch (the mean over the pooled CBLs before shortcuts that
-    /// the reference projects rank layers by).
+    /// Mean |gamma| of the convolution that ends the branch, by which blocks are ranked.
     pub score: Option<f64>,
 }
 

@@ -18,7 +18,8 @@ pub struct PruneOptions {
     pub layers: usize,
     /// Share of every convolution's filters that stays at least; never fewer than one filter stays.
     pub min_keep: f64,
-    /// The filters of every convolution, a group, become a multiple of this where the layer has that many.
+    /// The filters of every convolution (of each of its groups) are rounded up to a multiple of this, as far as the
+    /// layer has that many. A target in operations or parameters holds after rounding.
     pub multiple_of: usize,
 }
 
