@@ -4,6 +4,7 @@ pub mod anchors;
 pub mod architectures;
 pub mod calibrate;
 pub mod data;
+pub mod demo;
 pub mod detect;
 pub mod device;
 pub mod draw;

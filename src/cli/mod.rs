@@ -3,6 +3,7 @@
 mod anchors;
 mod bench;
 mod completions;
+mod demo;
 mod detect;
 mod eval;
 mod heads;
@@ -12,6 +13,7 @@ mod knobs;
 mod layer_table;
 mod net;
 mod prune;
+mod slim;
 mod tensor_file;
 mod train;
 mod train_progress;
@@ -59,6 +61,8 @@ enum Command {
     Heads(heads::Heads),
     Eval(eval::Eval),
     Train(train::Train),
+    Slim(slim::Slim),
+    Demo(demo::Demo),
     Prune(prune::Prune),
     Anchors(anchors::Anchors),
     Bench(bench::Bench),
@@ -78,6 +82,8 @@ impl Cli {
             Command::Heads(command) => command.run(term),
             Command::Eval(command) => command.run(term),
             Command::Train(command) => command.run(term),
+            Command::Slim(command) => command.run(term),
+            Command::Demo(command) => command.run(term),
             Command::Prune(command) => command.run(term),
             Command::Anchors(command) => command.run(term),
             Command::Bench(command) => command.run(term),

@@ -2,6 +2,7 @@
 //! that was stopped goes on where it was.
 
 mod options;
+mod pictures;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -13,12 +14,17 @@ use yoloslim_core::record::{EpochRecord, RunRecord, StageRecord};
 use yoloslim_core::{Network, Result, cost, prune};
 
 pub use options::SlimOptions;
+pub use pictures::compare;
 pub use table::table;
 
+use crate::calibrate::mean_activations;
 use crate::detect::{DetectOptions, Detector};
 use crate::model::time_one_image;
 use crate::prove::prove;
 use crate::train::{self, Event, Job, TrainOptions};
+
+/// Images whose mean activations take the place of removed filters.
+const CALIBRATION_IMAGES: usize = 64;
 
 /// The record's name in a run's folder.
 pub const RECORD: &str = "record.json";
@@ -43,6 +49,8 @@ pub enum Progress<'a> {
     Stage {
         /// Its name.
         name: &'a str,
+        /// Its epochs, where it trains.
+        epochs: Option<usize>,
         /// Whether an earlier run has completed it.
         complete: bool,
     },
@@ -50,6 +58,8 @@ pub enum Progress<'a> {
     Train(Event<'a>),
     /// The plan, before it is done.
     Plan(&'a PrunePlan),
+    /// The largest relative difference between the masked and the slim net's heads.
+    Proof(f64),
 }
 
 type Observer<'o> = dyn FnMut(Progress) + 'o;
@@ -67,20 +77,21 @@ impl Pipeline<'_> {
     /// Whatever a stage fails on; the stages before it are kept.
     pub fn run(&self, start: Network, record: &mut RunRecord, observe: &mut Observer) -> Result<Network> {
         let o = self.options;
-        let baseline = self.stage("baseline", record, observe, |observe| match o.baseline_epochs {
-            0 => Ok(Outcome { network: start, epochs: Vec::new() }),
-            _ => self.train_stage(start, "baseline", &o.baseline(), observe),
-        })?;
+        let baseline =
+            self.stage("baseline", Some(o.baseline_epochs), record, observe, |observe| match o.baseline_epochs {
+                0 => Ok(Outcome { network: start, epochs: Vec::new() }),
+                _ => self.train_stage(start, "baseline", &o.baseline(), observe),
+            })?;
         let sparse = match o.sparse_epochs {
             0 => baseline,
-            _ => self.stage("sparse", record, observe, |observe| {
+            _ => self.stage("sparse", Some(o.sparse_epochs), record, observe, |observe| {
                 self.train_stage(baseline, "sparse", &o.sparse(), observe)
             })?,
         };
-        let pruned = self.stage("pruned", record, observe, |observe| self.prune_stage(&sparse, observe))?;
+        let pruned = self.stage("pruned", None, record, observe, |observe| self.prune_stage(&sparse, observe))?;
         let slim = match o.fine_tune_epochs {
             0 => pruned,
-            _ => self.stage("fine-tuned", record, observe, |observe| {
+            _ => self.stage("fine-tuned", Some(o.fine_tune_epochs), record, observe, |observe| {
                 self.train_stage(pruned, "fine-tuned", &o.fine_tune(), observe)
             })?,
         };
@@ -96,13 +107,14 @@ impl Pipeline<'_> {
     fn stage(
         &self,
         name: &str,
+        epochs: Option<usize>,
         record: &mut RunRecord,
         observe: &mut Observer,
         run: impl FnOnce(&mut Observer) -> Result<Outcome>,
     ) -> Result<Network> {
         let folder = self.stage_folder(name);
         let complete = record.stage(name).is_some();
-        observe(Progress::Stage { name, complete });
+        observe(Progress::Stage { name, epochs, complete });
         if complete {
             return Network::read(&folder.join("result.cfg"), &folder.join("result.weights"));
         }
@@ -143,11 +155,18 @@ impl Pipeline<'_> {
     }
 
     fn prune_stage(&self, network: &Network, observe: &mut Observer) -> Result<Outcome> {
-        let plan = prune::plan(network, &self.options.prune, None)?;
+        let means = mean_activations(network, self.calibration_images(), &mut |_| {})?;
+        let plan = prune::plan(network, &self.options.prune, Some(&means))?;
         observe(Progress::Plan(&plan));
         let pruned = prune::apply(network, &plan)?;
-        prove(&pruned)?;
+        observe(Progress::Proof(prove(&pruned)?));
         plan.save(&self.stage_folder("pruned").join("plan.json"))?;
         Ok(Outcome { network: pruned.compact, epochs: Vec::new() })
+    }
+
+    /// Training images spread evenly over the data set.
+    fn calibration_images(&self) -> Vec<PathBuf> {
+        let step = self.train.samples.len().div_ceil(CALIBRATION_IMAGES).max(1);
+        self.train.samples.iter().step_by(step).map(|s| s.image.clone()).collect()
     }
 }

@@ -1,0 +1,81 @@
+//! `demo`: the whole pipeline on images that it generates itself.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use yoloslim::demo;
+use yoloslim::run_folder::{RunConfig, RunFolder};
+use yoloslim::slim::{Pipeline, compare, table};
+use yoloslim_core::record::{RunRecord, StageRecord};
+use yoloslim_core::{Error, Network, Result};
+
+use super::knobs::Data;
+use super::slim::run_pipeline;
+use crate::term::{self, Term};
+
+/// The whole pipeline on generated images, in minutes: train, sparsity, prune, fine-tune, compare
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Folder of the run, new or empty
+    #[arg(short, long, value_name = "DIR", default_value = "yoloslim-demo")]
+    output: PathBuf,
+}
+
+impl Demo {
+    pub fn run(self, term: Term) -> Result<()> {
+        let begin = Instant::now();
+        let network = demo::network()?;
+        let options = demo::options();
+        let run = self.output.join("run");
+        let config = RunConfig {
+            data: super::train::absolute(&self.output.join("data/data.yaml"))?,
+            command: std::env::args().collect(),
+            options,
+        };
+        let folder = RunFolder::create(&run, &network, &config)?;
+        let yaml = demo::generate(&self.output.join("data"))?;
+        let data = Data::read(&yaml, network.graph.classes(), term)?;
+        term.line(format!(
+            "generated {} images to train on and {} to measure on",
+            data.train.samples.len(),
+            data.val.samples.len()
+        ));
+        let mut record = RunRecord { command: config.command.clone(), ..RunRecord::default() };
+        let pipeline = Pipeline {
+            train: &data.train,
+            val: &data.val,
+            options: &config.options,
+            folder: folder.path(),
+            threads: rayon::current_num_threads(),
+        };
+        let slim = run_pipeline(&pipeline, network, &mut record, term)?;
+        let baseline = Network::read(&run.join("baseline/result.cfg"), &run.join("baseline/result.weights"))?;
+        let picture = self.output.join("detections.png");
+        compare(&baseline, &slim, &data.val, 4, &picture)?;
+        term::print(&table(&record))?;
+        term::print(&summary(&record, begin.elapsed().as_secs_f64())?)?;
+        term.note(format!("detections of both nets side by side: {}", picture.display()));
+        term.note(next_step(&run));
+        Ok(())
+    }
+}
+
+/// What was won and what was lost, in a sentence.
+fn summary(record: &RunRecord, seconds: f64) -> Result<String> {
+    let (Some(first), Some(last)) = (record.stages.first(), record.stages.last()) else {
+        return Err(Error::at("demo", "no stage was run"));
+    };
+    let accuracy = |s: &StageRecord| s.evaluation.as_ref().and_then(|e| e.map50).unwrap_or(0.0);
+    Ok(format!(
+        "{:.0} % of the operations and {:.0} % of the parameters are gone; mAP@0.5 went from {:.3} to {:.3}; {seconds:.0} s in all\n",
+        100.0 * (1.0 - last.bflops / first.bflops),
+        100.0 * (1.0 - last.params as f64 / first.params as f64),
+        accuracy(first),
+        accuracy(last)
+    ))
+}
+
+fn next_step(run: &Path) -> String {
+    format!("next: look at {}, then slim your own net: yoloslim slim CFG WEIGHTS --data D -o RUN", run.display())
+}

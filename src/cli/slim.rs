@@ -1,0 +1,153 @@
+//! `slim`: the whole pipeline, from a net and a data set to a slim net.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use yoloslim::run_folder::{RunConfig, RunFolder};
+use yoloslim::slim::{Pipeline, Progress, RECORD, SlimOptions, table};
+use yoloslim_core::record::RunRecord;
+use yoloslim_core::{Error, Network, Result};
+
+use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
+use super::prune::PruneKnobs;
+use super::train::{StrategyName, absolute};
+use super::train_progress::TrainProgress;
+use crate::term::{self, Term};
+
+/// Train, train on with a sparsity penalty, prune and fine-tune: the whole pipeline, resumable at every epoch
+#[derive(Debug, Args)]
+pub struct Slim {
+    #[command(flatten)]
+    start: StartArgs,
+    /// Data set: a Darknet .data, a YOLO .yaml, a COCO .json or a VOC folder
+    #[arg(long, value_name = "DATA", required_unless_present = "resume")]
+    data: Option<PathBuf>,
+    /// Folder of the run, new or empty
+    #[arg(short, long, value_name = "RUN", required_unless_present = "resume")]
+    output: Option<PathBuf>,
+    /// Go on with the run in this folder, where it was stopped
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["cfg", "data", "output", "config"])]
+    resume: Option<PathBuf>,
+    /// Options from a TOML file such as a run's config.toml holds; what is typed here wins
+    #[arg(long, value_name = "TOML")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    stages: StageKnobs,
+    #[command(flatten)]
+    train: TrainKnobs,
+    #[command(flatten)]
+    prune: PruneKnobs,
+    /// Print one JSON document: the run's record
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long each stage is, and how sparse.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Stages")]
+struct StageKnobs {
+    /// Epochs of the baseline; 0 takes the given weights as they are
+    #[arg(long, value_name = "N")]
+    baseline_epochs: Option<usize>,
+    /// Epochs of sparsity training; 0 prunes without
+    #[arg(long, value_name = "N")]
+    sparse_epochs: Option<usize>,
+    /// Epochs of fine-tuning; 0 ends with the pruned net
+    #[arg(long, value_name = "N")]
+    fine_tune_epochs: Option<usize>,
+    /// L1 penalty on BN gammas while training sparse
+    #[arg(long, value_name = "S")]
+    sparsity: Option<f64>,
+    /// How the penalty changes over the sparse epochs
+    #[arg(long, value_enum, value_name = "STRATEGY")]
+    sparsity_strategy: Option<StrategyName>,
+}
+
+impl StageKnobs {
+    fn apply(&self, options: &mut SlimOptions) {
+        options.baseline_epochs = self.baseline_epochs.unwrap_or(options.baseline_epochs);
+        options.sparse_epochs = self.sparse_epochs.unwrap_or(options.sparse_epochs);
+        options.fine_tune_epochs = self.fine_tune_epochs.unwrap_or(options.fine_tune_epochs);
+        options.sparsity.s = self.sparsity.unwrap_or(options.sparsity.s);
+        options.sparsity.strategy = self.sparsity_strategy.map_or(options.sparsity.strategy, Into::into);
+    }
+}
+
+impl Slim {
+    pub fn run(self, term: Term) -> Result<()> {
+        let (folder, start, config, data) = self.prepare(term)?;
+        let mut record = read_or_begin(&folder, &config.command)?;
+        let pipeline = Pipeline {
+            train: &data.train,
+            val: &data.val,
+            options: &config.options,
+            folder: folder.path(),
+            threads: rayon::current_num_threads(),
+        };
+        run_pipeline(&pipeline, start, &mut record, term)?;
+        if self.json {
+            return term::print_json(&record);
+        }
+        term::print(&table(&record))?;
+        let path = folder.path().display();
+        term.note(format!("wrote {path}/slim.cfg and {path}/slim.weights"));
+        term.note(format!("next: yoloslim detect {path}/slim.cfg {path}/slim.weights IMAGE -o PICTURES"));
+        Ok(())
+    }
+
+    /// A new run or one to go on with, all inputs checked.
+    fn prepare(&self, term: Term) -> Result<(RunFolder, Network, RunConfig<SlimOptions>, Data)> {
+        if let Some(path) = &self.resume {
+            let (folder, start, config) = RunFolder::open::<SlimOptions>(path)?;
+            let data = Data::read(&config.data, start.graph.classes(), term)?;
+            return Ok((folder, start, config, data));
+        }
+        let mut options: SlimOptions = read_options(self.config.as_deref())?;
+        self.stages.apply(&mut options);
+        self.train.apply(&mut options.train);
+        options.prune = self.prune.over(options.prune);
+        options.check()?;
+        let (Some(data_path), Some(output)) = (&self.data, &self.output) else {
+            return Err(Error::at("slim", "--data or -o is missing").fix("give both"));
+        };
+        let start = self.start.read(options.train.size, options.train.seed, term)?;
+        if options.baseline_epochs == 0 && self.start.weights.is_none() {
+            return Err(Error::at("--baseline-epochs", "0, but there are no weights to start from")
+                .fix("give WEIGHTS or train a baseline"));
+        }
+        let data = Data::read(data_path, start.graph.classes(), term)?;
+        let config = RunConfig { data: absolute(data_path)?, command: std::env::args().collect(), options };
+        let folder = RunFolder::create(output, &start, &config)?;
+        Ok((folder, start, config, data))
+    }
+}
+
+/// The record of the stages that earlier processes completed, or an empty one.
+fn read_or_begin(folder: &RunFolder, command: &[String]) -> Result<RunRecord> {
+    let path = folder.path().join(RECORD);
+    if path.is_file() {
+        return RunRecord::read(&path);
+    }
+    Ok(RunRecord { command: command.to_vec(), version: env!("CARGO_PKG_VERSION").to_owned(), stages: Vec::new() })
+}
+
+/// Runs the pipeline and shows how it goes.
+pub fn run_pipeline(pipeline: &Pipeline, start: Network, record: &mut RunRecord, term: Term) -> Result<Network> {
+    let mut bar: Option<TrainProgress> = None;
+    pipeline.run(start, record, &mut |progress| match progress {
+        Progress::Stage { name, epochs, complete: false } => {
+            term.note(format!("stage: {name}"));
+            bar = epochs.map(|epochs| TrainProgress::new(term, epochs));
+        }
+        Progress::Stage { name, .. } => term.note(format!("stage: {name} is complete")),
+        Progress::Train(event) => {
+            if let Some(bar) = &mut bar {
+                bar.show(event);
+            }
+        }
+        Progress::Plan(plan) => term.line(plan),
+        Progress::Proof(difference) => {
+            term.note(format!("proof: heads differ by {difference:.1e} of their largest value at most"));
+        }
+    })
+}
