@@ -1,0 +1,82 @@
+//! Runs that take a while: what they leave, and how they go on after a stop.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use yoloslim_core::Network;
+use yoloslim_core::record::RunRecord;
+
+use crate::fixtures::{CFG, Scene, stdout, yoloslim};
+
+const LABEL: &str = "0 0.5 0.5 0.3 0.4\n1 0.2 0.3 0.2 0.2\n";
+
+fn slim_args(scene: &Scene, data: &str, output: &str) -> Vec<String> {
+    let fixed = "--baseline-epochs 12 --sparse-epochs 12 --fine-tune-epochs 12 --sparsity 0.3 --target-flops 0.4 \
+                 --layers 1 --batch 2 --validate-every 6";
+    let mut args =
+        vec!["slim".to_owned(), scene.arg("net.cfg"), "--data".into(), data.into(), "-o".into(), output.into()];
+    args.extend(fixed.split_whitespace().map(str::to_owned));
+    args
+}
+
+/// Starts the program, and kills it as soon as `file` is there.
+fn kill_when_there(args: &[String], file: &Path) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_yoloslim")).args(args).stderr(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    while !file.exists() {
+        assert!(start.elapsed() < Duration::from_secs(120), "{} never came", file.display());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn slim_that_was_killed_goes_on_to_the_same_net() {
+    let scene = Scene::new();
+    let data = scene.data(2, LABEL);
+    let whole = scene.arg("whole");
+    let table = stdout(&slim_args(&scene, &data, &whole));
+    for stage in ["baseline", "sparse", "pruned", "fine-tuned"] {
+        assert!(table.contains(stage), "{table}");
+    }
+    let killed = scene.arg("killed");
+    kill_when_there(&slim_args(&scene, &data, &killed), &scene.path("killed/sparse/last.safetensors"));
+    assert!(!scene.path("killed/slim.weights").exists(), "it was killed in time");
+    stdout(&["slim", "--resume", &killed]);
+    for file in ["slim.cfg", "slim.weights"] {
+        let [a, b] = ["whole", "killed"].map(|run| std::fs::read(scene.path(run).join(file)).unwrap());
+        assert!(a == b, "{file} is the same to the bit");
+    }
+    let record = RunRecord::read(&scene.path("killed/record.json")).unwrap();
+    assert_eq!(record.stages.len(), 4);
+    assert!(record.stages[3].bflops <= 0.6 * record.stages[0].bflops);
+    Network::read(&scene.path("killed/slim.cfg"), &scene.path("killed/slim.weights")).unwrap();
+}
+
+#[test]
+fn train_takes_weights_for_other_classes_and_says_so() {
+    let scene = Scene::new();
+    let data = scene.data(3, "2 0.5 0.5 0.3 0.4\n");
+    let cfg = scene.write("three.cfg", CFG.replace("filters=14", "filters=16").replace("classes=2", "classes=3"));
+    let run = scene.arg("run");
+    let args = ["train", &cfg, &scene.arg("net.weights"), "--data", &data, "-o", &run, "--epochs", "2", "--batch", "1"];
+    let output = yoloslim(&args);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("for 2 classes and the cfg for 3"), "{told}");
+    for file in ["config.toml", "record.json", "last.safetensors", "last.cfg", "last.weights", "best.weights"] {
+        assert!(scene.path("run").join(file).is_file(), "{file} is there");
+    }
+    let again = yoloslim(&args);
+    let told = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(again.status.code() == Some(1) && told.contains("nothing is overwritten"), "{told}");
+}
+
+#[test]
+fn pictures_without_objects_are_trained_on() {
+    let scene = Scene::new();
+    let data = scene.data(2, "");
+    let run = scene.arg("run");
+    stdout(&["train", &scene.arg("net.cfg"), "--data", &data, "-o", &run, "--epochs", "2", "--batch", "4"]);
+}
