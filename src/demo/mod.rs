@@ -46,9 +46,9 @@ pub fn options() -> SlimOptions {
         sparsity: Sparsity { s: 0.01, strategy: Strategy::Constant },
         prune: PruneOptions { target: Target::Flops(0.75), layers: 1, ..PruneOptions::default() },
         train: TrainOptions {
-            batch: 8,
+            batch: 4,
             seed: SEED,
-            augment: Augment { mosaic: 0.5, hue: 0.01, ..Augment::default() },
+            augment: Augment { mosaic: 0.3, hue: 0.01, ..Augment::default() },
             validate_every: 100,
             ..TrainOptions::default()
         },

@@ -35,7 +35,7 @@ pub(super) fn draw(size: usize, rng: &mut ChaCha8Rng) -> (Rgb, Vec<Object>) {
     for _ in 0..rng.random_range(0..=4) {
         let form = if rng.random() { Form::Ring } else { Form::Cross };
         let shape = Shape::of_length(form, rng.random_range(LENGTHS), rng.random_range(0.0..PI));
-        place(shape, &mut picture, &mut taken, rng);
+        place(shape, &mut picture, &mut taken, colour, rng);
     }
     let mut objects = Vec::new();
     let wanted = if rng.random_range(0.0..1.0) < 0.1 { 0 } else { rng.random_range(1..=6) };
@@ -43,7 +43,7 @@ pub(super) fn draw(size: usize, rng: &mut ChaCha8Rng) -> (Rgb, Vec<Object>) {
         let class = rng.random_range(0..FORMS.len());
         // Turned a little only: at eight pixels a square on its corner is a disc.
         let shape = Shape::of_length(FORMS[class], rng.random_range(LENGTHS), rng.random_range(-0.3..0.3));
-        if let Some(bbox) = place(shape, &mut picture, &mut taken, rng) {
+        if let Some(bbox) = place(shape, &mut picture, &mut taken, |rng| family_colour(class, rng), rng) {
             let area = (bbox.x1 - bbox.x0) * (bbox.y1 - bbox.y0);
             objects.push(Object { class, bbox, area, difficult: false, crowd: false });
         }
@@ -54,6 +54,12 @@ pub(super) fn draw(size: usize, rng: &mut ChaCha8Rng) -> (Rgb, Vec<Object>) {
 
 fn colour(rng: &mut ChaCha8Rng) -> [f64; 3] {
     std::array::from_fn(|_| rng.random_range(0.0..255.0))
+}
+
+/// A colour of a class: discs are reddish, squares greenish, triangles bluish, so that a small net learns the classes
+/// in minutes. Clutter has every colour, so that it has to learn the forms too.
+fn family_colour(class: usize, rng: &mut ChaCha8Rng) -> [f64; 3] {
+    std::array::from_fn(|c| if c == class { rng.random_range(170.0..255.0) } else { rng.random_range(0.0..110.0) })
 }
 
 fn gradient(picture: &mut Rgb, rng: &mut ChaCha8Rng) {
@@ -96,8 +102,14 @@ fn line(picture: &mut Rgb, rng: &mut ChaCha8Rng) {
     }
 }
 
-/// Paints `shape` at a free place in a colour that stands out there; None if no free place was found.
-fn place(shape: Shape, picture: &mut Rgb, taken: &mut Vec<BBox>, rng: &mut ChaCha8Rng) -> Option<BBox> {
+/// Paints `shape` at a free place in a colour, drawn by `ink`, that stands out there; None if none was found.
+fn place(
+    shape: Shape,
+    picture: &mut Rgb,
+    taken: &mut Vec<BBox>,
+    ink: impl Fn(&mut ChaCha8Rng) -> [f64; 3],
+    rng: &mut ChaCha8Rng,
+) -> Option<BBox> {
     let size = picture.width as f64;
     let extent = shape.bounds();
     for _ in 0..50 {
@@ -113,9 +125,7 @@ fn place(shape: Shape, picture: &mut Rgb, taken: &mut Vec<BBox>, rng: &mut ChaCh
         }
         let ground = mean(picture, bbox);
         let contrast = |ink: &[f64; 3]| ink.iter().zip(ground).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        // The ground's opposite stands out by at least half of 255, so there's always an end.
-        let opposite = ground.map(|value| if value < 128.0 { 255.0 } else { 0.0 });
-        let ink = (0..20).map(|_| colour(rng)).find(|ink| contrast(ink) >= CONTRAST).unwrap_or(opposite);
+        let Some(ink) = (0..20).map(|_| ink(rng)).find(|ink| contrast(ink) >= CONTRAST) else { continue };
         shape.paint(picture, ink);
         taken.push(bbox);
         return Some(bbox);
