@@ -20,7 +20,7 @@ pub fn read_text(path: &Path) -> Result<String> {
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".yoloslim-").tempfile_in(folder)?;
+        let mut file = draft(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
@@ -39,7 +39,37 @@ fn cannot(what: &str, path: &Path, e: &std::io::Error) -> Error {
     }
 }
 
+/// A temporary file in `folder`.
+#[cfg(not(unix))]
+fn draft(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new().prefix(".yoloslim-").tempfile_in(folder)
+}
+
+/// A temporary file in `folder` that whoever the umask lets may read: it stays.
+#[cfg(unix)]
+fn draft(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o666);
+    tempfile::Builder::new().prefix(".yoloslim-").permissions(mode).tempfile_in(folder)
+}
+
 /// Makes a folder and those above it; one that is there already is fine.
 pub fn create_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|e| cannot("create the folder", path, &e))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_file_is_as_readable_as_one_that_is_written_plainly() {
+        let folder = tempfile::tempdir().unwrap();
+        let [whole, plain] = ["whole", "plain"].map(|name| folder.path().join(name));
+        write_whole(&whole, b"x").unwrap();
+        std::fs::write(&plain, b"x").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&whole), mode(&plain));
+    }
 }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use clap::Args;
 use yoloslim::demo;
 use yoloslim::run_folder::{RunConfig, RunFolder};
-use yoloslim::slim::{Pipeline, compare, table};
+use yoloslim::slim::{PICTURE, Pipeline, table};
 use yoloslim_core::record::{RunRecord, StageRecord};
-use yoloslim_core::{Error, Network, Result};
+use yoloslim_core::{Error, Result};
 
 use super::knobs::Data;
 use super::slim::run_pipeline;
@@ -49,13 +49,10 @@ impl Demo {
             folder: folder.path(),
             threads: rayon::current_num_threads(),
         };
-        let slim = run_pipeline(&pipeline, network, &mut record, term)?;
-        let baseline = Network::read(&run.join("baseline/result.cfg"), &run.join("baseline/result.weights"))?;
-        let picture = self.output.join("detections.png");
-        compare(&baseline, &slim, &data.val, 4, &picture)?;
+        run_pipeline(&pipeline, network, &mut record, term)?;
         term::print(&table(&record))?;
         term::print(&summary(&record, begin.elapsed().as_secs_f64())?)?;
-        term.note(format!("detections of both nets side by side: {}", picture.display()));
+        term.note(format!("detections of both nets side by side: {}", run.join(PICTURE).display()));
         term.note(next_step(&run));
         Ok(())
     }

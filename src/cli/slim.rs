@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use yoloslim::run_folder::{RunConfig, RunFolder};
-use yoloslim::slim::{Pipeline, Progress, RECORD, SlimOptions, table};
+use yoloslim::slim::{PICTURE, Pipeline, Progress, RECORD, SlimOptions, table};
 use yoloslim_core::record::RunRecord;
 use yoloslim_core::{Error, Network, Result};
 
@@ -90,7 +90,7 @@ impl Slim {
         }
         term::print(&table(&record))?;
         let path = folder.path().display();
-        term.note(format!("wrote {path}/slim.cfg and {path}/slim.weights"));
+        term.note(format!("wrote {path}/slim.cfg, {path}/slim.weights and {path}/{PICTURE}"));
         term.note(format!("next: yoloslim detect {path}/slim.cfg {path}/slim.weights IMAGE -o PICTURES"));
         Ok(())
     }

@@ -14,7 +14,7 @@ use yoloslim_core::record::{EpochRecord, RunRecord, StageRecord};
 use yoloslim_core::{Network, Result, cost, prune};
 
 pub use options::SlimOptions;
-pub use pictures::compare;
+use pictures::compare;
 pub use table::table;
 
 use crate::calibrate::mean_activations;
@@ -25,6 +25,12 @@ use crate::train::{self, Event, Job, TrainOptions};
 
 /// Images whose mean activations take the place of removed filters.
 const CALIBRATION_IMAGES: usize = 64;
+
+/// Validation images on that picture.
+const PICTURED: usize = 4;
+
+/// The picture's name in a run's folder.
+pub const PICTURE: &str = "detections.jpg";
 
 /// The record's name in a run's folder.
 pub const RECORD: &str = "record.json";
@@ -71,7 +77,8 @@ struct Outcome {
 }
 
 impl Pipeline<'_> {
-    /// Runs all stages that are not complete and writes `slim.cfg` and `slim.weights`.
+    /// Runs all stages that are not complete; writes `slim.cfg`, `slim.weights` and a picture of what the baseline and
+    /// the slim net find.
     ///
     /// # Errors
     /// Whatever a stage fails on; the stages before it are kept.
@@ -96,6 +103,8 @@ impl Pipeline<'_> {
             })?,
         };
         slim.write(self.folder, "slim")?;
+        let [cfg, weights] = ["result.cfg", "result.weights"].map(|file| self.stage_folder("baseline").join(file));
+        compare(&Network::read(&cfg, &weights)?, &slim, self.val, PICTURED, &self.folder.join(PICTURE))?;
         Ok(slim)
     }
 

@@ -17,7 +17,7 @@ const PANEL: usize = 480;
 ///
 /// # Errors
 /// An image that can't be read, or a path that can't be written.
-pub fn compare(baseline: &Network, slim: &Network, dataset: &Dataset, images: usize, path: &Path) -> Result<()> {
+pub(super) fn compare(baseline: &Network, slim: &Network, dataset: &Dataset, images: usize, path: &Path) -> Result<()> {
     let mut before = Detector::new(baseline, DetectOptions::default())?;
     let mut after = Detector::new(slim, DetectOptions::default())?;
     let step = (dataset.samples.len() / images.max(1)).max(1);
