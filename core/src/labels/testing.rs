@@ -10,8 +10,9 @@ impl Folder {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// One folder down, for some readers look beside the folder they are given, where others' files may lie.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.0.path().join("set").join(name)
     }
 
     pub fn text(&self, name: &str, text: &str) -> PathBuf {

@@ -65,6 +65,7 @@ fn prune(name: &str, network: &Network, options: &PruneOptions) {
 fn nets_in_use_lose_most_of_their_operations() {
     let nets = [
         ("cfg/yolov3.cfg", 2),
+        ("cfg/yolov3-spp.cfg", 2),
         ("cfg/slimyolov3-spp3-90.cfg", 1),
         ("cfg/yolov4.cfg", 3),
         ("cfg/yolov4-tiny.cfg", 0),
