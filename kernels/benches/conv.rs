@@ -1,12 +1,13 @@
-//! Speed of convolutions in the shapes of yolov3-tiny: `cargo bench -p yoloslim-kernels -- [batch] [image size]`.
+//! Speed of the kernels in the shapes of yolov3-tiny: `cargo bench -p yoloslim-kernels -- [batch] [image size]`.
 //!
 //! On Linux times are those the processor spent on this program, summed over its threads, so that they hold on a busy
 //! machine too; elsewhere they are those of the clock.
 
 use std::time::Instant;
 use yoloslim_kernels::{
-    Activation, ConvShape, PackedConv, Scratch, conv_backward_data, conv_backward_weights, conv_forward,
-    conv_forward_once, cpu_path,
+    Activation, BatchNormView, ConvShape, PackedConv, PoolShape, Scratch, channel_mean_variance, conv_backward_data,
+    conv_backward_weights, conv_forward, conv_forward_once, cpu_path, max_pool, max_pool_backward, norm_activate,
+    norm_activate_backward,
 };
 
 /// `(image size / feature map size, channels in, channels out, kernel)` of each convolution of yolov3-tiny.
@@ -86,6 +87,30 @@ fn main() {
         print!(" | {:11.2} {:7.1}", total * 1e3, operations / total / 1e9);
     }
     println!("\nconvolutions of a training step: {:.1} ms", (totals[0] + totals[2] + totals[3]) * 1e3);
+    measure_elementwise(batch, image);
+}
+
+/// Prints what memory bounds: normalisation, activation and pooling of the first layer's output.
+fn measure_elementwise(batch: usize, image: usize) {
+    let channels = 16;
+    let pool =
+        PoolShape { batch, height: image, width: image, channels, size: 2, stride_y: 2, stride_x: 2, padding: 1 };
+    let z: Vec<f32> = (0..pool.input_len()).map(|v| (v * 7919 % 1009) as f32 / 1009.0 - 0.5).collect();
+    let (mut y, mut dy) = (z.clone(), z.clone());
+    let (mut mean, mut variance) = (vec![0.0; channels], vec![1.0; channels]);
+    let (mut dgamma, mut dbeta) = (vec![0.0; channels], vec![0.0; channels]);
+    let show = |name: &str, seconds: f64| println!("{name:24} {:8.2} ms", seconds * 1e3);
+    show("moments", seconds(|| channel_mean_variance(&z, channels, &mut mean, &mut variance)));
+    let ones = vec![1.0; channels];
+    let bn = BatchNormView { mean: &mean, inv_std: &ones, gamma: &ones, beta: &ones };
+    for act in [Activation::Leaky, Activation::Mish] {
+        show(&format!("norm, {act:?}"), seconds(|| norm_activate(&z, &bn, act, &mut y)));
+        let backward = || norm_activate_backward(&z, &bn, act, &mut dy, &mut dgamma, &mut dbeta);
+        show(&format!("norm backward, {act:?}"), seconds(backward));
+    }
+    let (mut pooled, mut places) = (vec![0.0; pool.output_len()], vec![0; pool.output_len()]);
+    show("max pool", seconds(|| max_pool(&pool, &y, &mut pooled, Some(&mut places))));
+    show("max pool backward", seconds(|| max_pool_backward(&places, &pooled, &mut dy)));
 }
 
 /// Seconds of the forward pass with packing, without it, and of the gradients of input and weights.

@@ -108,8 +108,10 @@ impl Activation {
             Self::Relu => inside(0.0, f32::INFINITY, 1.0),
             Self::Relu6 => inside(0.0, 6.0, 1.0),
             Self::Mish => {
-                let gate = mish_gate(x);
-                gate + x * logistic(x) * (1.0 - gate * gate)
+                // One exponential for both: above 20 the gate is 1 and the second term nothing.
+                let e = exp(x.min(20.0));
+                let gate = e * (e + 2.0) / (e * (e + 2.0) + 2.0);
+                gate + x * (e / (1.0 + e)) * (1.0 - gate * gate)
             }
             Self::Swish => {
                 let s = logistic(x);
