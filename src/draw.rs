@@ -8,6 +8,7 @@ mod sheet;
 mod text;
 
 pub use palette::class_colour;
+pub(crate) use save::encode;
 pub use save::save;
 pub use sheet::{Panel, sheet, side_by_side};
 
@@ -21,7 +22,7 @@ use ink::{BLACK, Frame};
 /// and score; lines and letters grow with the image.
 ///
 /// The surest detection is drawn last and gets the best place for its caption. A caption that would cover
-/// another is shortened to the score or left out, so that crowded images stay readable. A class without a
+/// another or a small object is shortened to the score or left out, so that crowded images stay readable. A class without a
 /// name is shown by its number.
 pub fn draw_detections(image: &mut Rgb, detections: &[Detection], names: &[String]) {
     let mut order: Vec<&Detection> = detections.iter().filter(|d| frame(d).is_some()).collect();
@@ -33,7 +34,8 @@ pub fn draw_detections(image: &mut Rgb, detections: &[Detection], names: &[Strin
         ink::outline(image, frame.grown(thickness), 1, BLACK, 0.6);
         ink::outline(image, frame.grown(thickness - 1), thickness, class_colour(detection.class), 1.0);
     }
-    let mut captions = Captions::new(image);
+    let frames = order.iter().filter_map(|d| frame(d)).collect();
+    let mut captions = Captions::new(image, frames);
     for detection in order.iter().rev() {
         let Some(frame) = frame(detection) else { continue };
         let name = names.get(detection.class).cloned().unwrap_or_else(|| detection.class.to_string());

@@ -42,9 +42,10 @@ pub fn generate(folder: &Path, seed: u64, train: usize, val: usize, size: usize)
         let labels = made(folder.join("labels").join(split))?;
         (0..count).into_par_iter().try_for_each(|index| {
             let (picture, objects) = scene::draw(size, &mut stream(seed, number, Purpose::Scene, index));
-            draw::save(&picture, &images.join(format!("{index:05}.png")))?;
+            let image = images.join(format!("{index:05}.png"));
+            written(&image, &draw::encode(&picture, &image)?)?;
             let text: String = objects.iter().map(|object| label(object, size as f64)).collect();
-            files::write_whole(&labels.join(format!("{index:05}.txt")), text.as_bytes())
+            written(&labels.join(format!("{index:05}.txt")), text.as_bytes())
         })?;
     }
     let names: String = CLASSES.iter().enumerate().map(|(i, name)| format!("  {i}: {name}\n")).collect();
@@ -68,6 +69,14 @@ fn made(folder: PathBuf) -> Result<PathBuf> {
         Error::at(folder.display(), format!("cannot make the folder: {e}")).fix("check the path and its permissions")
     })?;
     Ok(folder)
+}
+
+/// Writes a file without waiting for the disk, which for hundreds of small ones takes longer than drawing
+/// them; they can be generated again, and without data.yaml they are no data set.
+fn written(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::write(path, bytes).map_err(|e| {
+        Error::at(path.display(), format!("cannot write: {e}")).fix("check the disk's free space and the permissions")
+    })
 }
 
 /// A line of a YOLO label file: class, centre and size as shares of the picture.

@@ -5,17 +5,22 @@ use super::palette::letters_on;
 use super::text;
 use crate::data::Rgb;
 
+/// Objects of so many times a caption's area may be covered by one.
+const LARGE: i64 = 4;
+
 /// The captions of one picture and where they lie.
 pub(super) struct Captions {
     size: f32,
     taken: Vec<Frame>,
+    objects: Vec<Frame>,
 }
 
 impl Captions {
-    /// Letters of a 26th of the picture's shorter side, within what can be read and what isn't a shout.
-    pub fn new(image: &Rgb) -> Self {
+    /// Letters of a 26th of the picture's shorter side, within what can be read and what isn't a shout;
+    /// `objects` are what they shall not hide.
+    pub fn new(image: &Rgb, objects: Vec<Frame>) -> Self {
         let size = (image.width.min(image.height) as f32 / 26.0).clamp(11.0, 36.0).round();
-        Self { size, taken: Vec::new() }
+        Self { size, taken: Vec::new(), objects }
     }
 
     /// Writes the first of `wordings` that finds a free place above, below or beside `owner`, or none.
@@ -35,8 +40,10 @@ impl Captions {
         (self.size / 5.0).round() as i64
     }
 
+    /// Over a part of a large object a caption does no harm; a small one it would hide.
     fn is_free(&self, image: &Rgb, place: Frame) -> bool {
-        place.within(image) && !self.taken.iter().any(|taken| taken.overlaps(place))
+        let hides = |object: &Frame| object.overlaps(place) && object.area() < LARGE * place.area();
+        place.within(image) && !self.taken.iter().any(|taken| taken.overlaps(place)) && !self.objects.iter().any(hides)
     }
 
     /// Above and below flush left, then flush right, then beside, then inside a box that has room for it.
@@ -69,7 +76,7 @@ mod tests {
     #[test]
     fn captions_never_overlap_and_never_leave_the_picture() {
         let mut image = Rgb::filled(300, 200, [0; 3]);
-        let mut captions = Captions::new(&image);
+        let mut captions = Captions::new(&image, Vec::new());
         for i in 0..60 {
             let owner = Frame::sized((i * 37) % 290 - 5, (i * 53) % 190 - 5, 20, 20);
             captions.add(&mut image, owner, &["platelets 0.93".into(), "0.93".into()], [200; 3]);
@@ -84,8 +91,19 @@ mod tests {
     #[test]
     fn a_box_that_fills_the_picture_gets_its_caption_inside() {
         let mut image = Rgb::filled(300, 200, [0; 3]);
-        let mut captions = Captions::new(&image);
+        let mut captions = Captions::new(&image, Vec::new());
         captions.add(&mut image, Frame::sized(-2, -2, 304, 204), &["cat 0.9".into()], [200; 3]);
         assert_eq!(captions.taken.first().map(|place| (place.left, place.top)), Some((0, 0)));
+    }
+    #[test]
+    fn a_caption_makes_way_for_a_small_object_but_not_for_a_large_one() {
+        let owner = Frame::sized(100, 100, 20, 20);
+        let cases = [("small", Frame::sized(100, 78, 20, 20), 120), ("large", Frame::sized(0, 0, 300, 98), 88)];
+        for (name, object, top) in cases {
+            let mut image = Rgb::filled(300, 300, [0; 3]);
+            let mut captions = Captions::new(&image, vec![owner, object]);
+            captions.add(&mut image, owner, &["cat 0.9".into()], [200; 3]);
+            assert_eq!(captions.taken.iter().map(|place| place.top).collect::<Vec<_>>(), [top], "{name}");
+        }
     }
 }

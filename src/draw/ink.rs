@@ -25,6 +25,10 @@ impl Frame {
         Self { left: self.left - by, top: self.top - by, right: self.right + by, bottom: self.bottom + by }
     }
 
+    pub fn area(self) -> i64 {
+        (self.right - self.left).max(0) * (self.bottom - self.top).max(0)
+    }
+
     pub fn overlaps(self, other: Self) -> bool {
         self.left < other.right && other.left < self.right && self.top < other.bottom && other.top < self.bottom
     }

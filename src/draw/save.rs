@@ -17,17 +17,20 @@ const JPEG_QUALITY: u8 = 92;
 /// # Errors
 /// For another extension, a picture too large for its format or a file that can't be written.
 pub fn save(image: &Rgb, path: &Path) -> Result<()> {
+    files::write_whole(path, &encode(image, path)?)
+}
+
+/// The bytes of the file `path`, in the format that its extension names.
+pub(crate) fn encode(image: &Rgb, path: &Path) -> Result<Vec<u8>> {
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
     let mut bytes = Vec::new();
-    let (width, height) = (image.width as u32, image.height as u32);
+    let (pixels, width, height) = (&image.pixels, image.width as u32, image.height as u32);
+    let colour = ExtendedColorType::Rgb8;
     let encoded = match extension.as_str() {
-        "jpg" | "jpeg" => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).write_image(
-            &image.pixels,
-            width,
-            height,
-            ExtendedColorType::Rgb8,
-        ),
-        "png" => PngEncoder::new(&mut bytes).write_image(&image.pixels, width, height, ExtendedColorType::Rgb8),
+        "jpg" | "jpeg" => {
+            JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).write_image(pixels, width, height, colour)
+        }
+        "png" => PngEncoder::new(&mut bytes).write_image(pixels, width, height, colour),
         _ => {
             let error = Error::at(path.display(), format!("'{extension}' isn't a format that pictures are written in"));
             return Err(error.fix("end the name in .jpg or .png"));
@@ -36,7 +39,7 @@ pub fn save(image: &Rgb, path: &Path) -> Result<()> {
     encoded.map_err(|e| {
         Error::at(path.display(), format!("a picture of {width}x{height} can't be encoded: {e}")).fix("make it smaller")
     })?;
-    files::write_whole(path, &bytes)
+    Ok(bytes)
 }
 
 #[cfg(test)]
