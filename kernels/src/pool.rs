@@ -12,6 +12,8 @@ const NOWHERE: u32 = u32::MAX;
 /// Largest value of each window; `argmax` receives the flat index of that value in `x` (of the first, if several are
 /// equal). An output whose window lies wholly in the padding is minus infinity.
 ///
+/// Windows are taken apart into rows and columns: `2 size` comparisons a value instead of `size^2`.
+///
 /// # Panics
 /// If a slice does not fit the shape, or `argmax` is asked of an input of 2^32 - 1 values or more.
 pub fn max_pool(shape: &PoolShape, x: &[f32], y: &mut [f32], argmax: Option<&mut [u32]>) {
@@ -21,65 +23,98 @@ pub fn max_pool(shape: &PoolShape, x: &[f32], y: &mut [f32], argmax: Option<&mut
     }
     let path = Path::detect();
     let line = shape.out_width() * shape.channels;
+    let length = shape.width * shape.channels;
+    let columns = || vec![0.0; length];
     let Some(argmax) = argmax else {
-        y.par_chunks_mut(line).enumerate().for_each(|(row, y)| {
-            for (col, y) in y.chunks_exact_mut(shape.channels).enumerate() {
-                path.run(|| pool_pixel(shape, x, row, col, y));
-            }
+        y.par_chunks_mut(line).enumerate().for_each_init(columns, |columns, (line, y)| {
+            path.run(|| {
+                let mut rows = shape.rows_seen(line);
+                let Some(first) = rows.next() else { return y.fill(f32::NEG_INFINITY) };
+                columns.copy_from_slice(&x[first..first + length]);
+                rows.for_each(|from| take_largest(columns, &x[from..]));
+                y.fill(f32::NEG_INFINITY);
+                shape.columns_seen(|to, from, len| take_largest(&mut y[to..to + len], &columns[from..]));
+            });
         });
         return;
     };
     assert!(argmax.len() == y.len() && x.len() < NOWHERE as usize, "argmax of {shape:?}");
-    y.par_chunks_mut(line).zip(argmax.par_chunks_mut(line)).enumerate().for_each(|(row, (y, argmax))| {
-        let pixels = y.chunks_exact_mut(shape.channels).zip(argmax.chunks_exact_mut(shape.channels));
-        for (col, (y, argmax)) in pixels.enumerate() {
-            path.run(|| pool_pixel_with_places(shape, x, row, col, y, argmax));
-        }
+    let lines = y.par_chunks_mut(line).zip(argmax.par_chunks_mut(line)).enumerate();
+    let columns = || (columns(), vec![0; length]);
+    lines.for_each_init(columns, |(columns, places), (line, (y, argmax))| {
+        path.run(|| {
+            y.fill(f32::NEG_INFINITY);
+            argmax.fill(NOWHERE);
+            let mut rows = shape.rows_seen(line);
+            let Some(first) = rows.next() else { return };
+            columns.copy_from_slice(&x[first..first + length]);
+            places.iter_mut().zip(first as u32..).for_each(|(place, index)| *place = index);
+            for from in rows {
+                take_largest_below((columns, places), &x[from..], from as u32);
+            }
+            shape.columns_seen(|to, from, len| {
+                let to = (&mut y[to..to + len], &mut argmax[to..to + len]);
+                take_first_largest(to, (&columns[from..], &places[from..]));
+            });
+        });
     });
 }
 
-/// Starts in the input of the pixels that a window sees; `line` counts output rows over the batch.
-#[inline(always)]
-fn window(shape: &PoolShape, line: usize, col: usize) -> impl Iterator<Item = usize> {
-    let (image, row) = (line / shape.out_height(), line % shape.out_height());
-    let before = shape.padding / 2;
-    let seen = |at: usize, stride: usize, length: usize| -> Range<usize> {
-        (at * stride).saturating_sub(before)..(at * stride + shape.size).saturating_sub(before).min(length)
-    };
-    let cols = seen(col, shape.stride_x, shape.width);
-    let (height, width, channels) = (shape.height, shape.width, shape.channels);
-    seen(row, shape.stride_y, height)
-        .flat_map(move |y| cols.clone().map(move |x| ((image * height + y) * width + x) * channels))
-}
+impl PoolShape {
+    /// Starts in the input of the rows that the windows of an output row see; `line` counts output rows over the batch.
+    #[inline(always)]
+    fn rows_seen(&self, line: usize) -> impl Iterator<Item = usize> {
+        let (image, row) = (line / self.out_height(), line % self.out_height());
+        let before = self.padding / 2;
+        let start = (row * self.stride_y).saturating_sub(before);
+        let end = (row * self.stride_y + self.size).saturating_sub(before).min(self.height);
+        let length = self.width * self.channels;
+        let first = image * self.height;
+        (start..end).map(move |row| (first + row) * length)
+    }
 
-#[inline(always)]
-fn pool_pixel(shape: &PoolShape, x: &[f32], line: usize, col: usize, y: &mut [f32]) {
-    let mut window = window(shape, line, col);
-    let Some(first) = window.next() else { return y.fill(f32::NEG_INFINITY) };
-    y.copy_from_slice(&x[first..first + shape.channels]);
-    for from in window {
-        for (y, &v) in y.iter_mut().zip(&x[from..from + shape.channels]) {
-            *y = if v > *y { v } else { *y };
+    /// Calls `take(to, from, len)` for runs of values of an output row and those that they see of an input row, each
+    /// column of a window in turn from left to right.
+    #[inline(always)]
+    fn columns_seen(&self, mut take: impl FnMut(usize, usize, usize)) {
+        let (before, stride) = (self.padding / 2, self.stride_x);
+        for k in 0..self.size {
+            // Output columns for which input column `col * stride + k - before` exists.
+            let first = before.saturating_sub(k).div_ceil(stride);
+            let end = (self.width + before).saturating_sub(k).div_ceil(stride).min(self.out_width());
+            let source = |col: usize| (col * stride + k - before) * self.channels;
+            if stride == 1 && first < end {
+                take(first * self.channels, source(first), (end - first) * self.channels);
+            } else {
+                (first..end).for_each(|col| take(col * self.channels, source(col), self.channels));
+            }
         }
     }
 }
 
+/// `y = max(y, x)`, value by value, as far as `y` goes.
 #[inline(always)]
-fn pool_pixel_with_places(shape: &PoolShape, x: &[f32], line: usize, col: usize, y: &mut [f32], argmax: &mut [u32]) {
-    let mut window = window(shape, line, col);
-    let Some(first) = window.next() else {
-        argmax.fill(NOWHERE);
-        return y.fill(f32::NEG_INFINITY);
-    };
-    y.copy_from_slice(&x[first..first + shape.channels]);
-    argmax.iter_mut().zip(first as u32..).for_each(|(place, index)| *place = index);
-    for from in window {
-        let values = &x[from..from + shape.channels];
-        for (i, ((y, place), &v)) in y.iter_mut().zip(argmax.iter_mut()).zip(values).enumerate() {
-            let wins = v > *y;
-            *y = if wins { v } else { *y };
-            *place = if wins { from as u32 + i as u32 } else { *place };
-        }
+fn take_largest(y: &mut [f32], x: &[f32]) {
+    y.iter_mut().zip(x).for_each(|(y, &v)| *y = if v > *y { v } else { *y });
+}
+
+/// [`take_largest`] with places: those of `x` follow each other from `first` on, behind those that `y` has.
+#[inline(always)]
+fn take_largest_below((y, places): (&mut [f32], &mut [u32]), x: &[f32], first: u32) {
+    for (((y, place), &v), index) in y.iter_mut().zip(places).zip(x).zip(first..) {
+        let wins = v > *y;
+        *y = if wins { v } else { *y };
+        *place = if wins { index } else { *place };
+    }
+}
+
+/// [`take_largest`] with places; of equal values that with the smaller place wins.
+#[inline(always)]
+fn take_first_largest((y, places): (&mut [f32], &mut [u32]), (x, x_places): (&[f32], &[u32])) {
+    for (((y, place), &v), &index) in y.iter_mut().zip(places).zip(x).zip(x_places) {
+        let wins = (v > *y) | ((v == *y) & (index < *place));
+        *y = if wins { v } else { *y };
+        *place = if wins { index } else { *place };
     }
 }
 
@@ -200,6 +235,20 @@ mod tests {
                 }
                 assert_eq!((got, x[places[at] as usize]), (best, best), "{shape:?} at {at}");
             }
+        }
+    }
+
+    #[test]
+    fn of_equal_values_the_first_in_the_window_wins() {
+        let shape = PoolShape { batch: 1, channels: 1, ..shape(3, 1, 2) };
+        let x: Vec<f32> = (0..20).map(|at| [1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0][at % 7]).collect();
+        let (mut y, mut places) = ([0.0; 20], [0; 20]);
+        max_pool(&shape, &x, &mut y, Some(&mut places));
+        for (at, &place) in places.iter().enumerate() {
+            let (row, col) = (at / 4, at % 4);
+            let mut window = (row.saturating_sub(1)..(row + 2).min(5))
+                .flat_map(|row| (col.saturating_sub(1)..(col + 2).min(4)).map(move |col| row * 4 + col));
+            assert_eq!(Some(place as usize), window.find(|&from| x[from] == y[at]), "at {at}");
         }
     }
 
