@@ -139,6 +139,27 @@ fn results_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
+fn gradients_of_very_many_weights_match_direct_sums() {
+    let shape = ConvShape { batch: 3, height: 32, width: 29, ..plain(3, 390, 430) };
+    let (x, dy) = (noise(shape.input_len(), 1), noise(shape.output_len(), 3));
+    let mut dw = vec![1.0; shape.weights_len()];
+    backward_weights_on(Path::best(), &shape, &x, &dy, &mut dw, &Scratch::default());
+    // One tap at a time, for a few input channels and all output channels.
+    for (input, (ky, kx)) in [(0, (0, 0)), (5, (1, 2)), (389, (2, 1))] {
+        let mut want = vec![1.0_f64; shape.channels_out];
+        for (pixel, dy) in dy.chunks_exact(shape.channels_out).enumerate() {
+            let (image, row, col) = (pixel / 928, pixel / 29 % 32 + ky, pixel % 29 + kx);
+            if (1..=32).contains(&row) && (1..=29).contains(&col) {
+                let x = f64::from(x[((image * 32 + row - 1) * 29 + col - 1) * 390 + input]);
+                want.iter_mut().zip(dy).for_each(|(want, &dy)| *want += x * f64::from(dy));
+            }
+        }
+        let got: Vec<f32> = (0..430).map(|out| dw[(out * 390 + input) * 9 + ky * 3 + kx]).collect();
+        assert!(error(&got, &want) < 1e-3, "{}", error(&got, &want));
+    }
+}
+
+#[test]
 fn transforms_lose_little_precision_over_many_channels() {
     let shape = ConvShape { batch: 1, ..plain(3, 256, 16) };
     assert!(winograd::suits(&shape));

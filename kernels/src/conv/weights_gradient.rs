@@ -17,6 +17,10 @@ use std::ops::Range;
 
 /// Units gathered at a time: 6 rows and 16 columns of them fit the L1 cache together.
 const BLOCK: usize = 128;
+/// Values of `M` from which on it is never written as a whole, as it would not fit a cache.
+const FUSED_SUMS: usize = 6_000_000;
+/// Tiles gathered at a time then: 16 columns of all points fit the L2 cache.
+const FUSED_BLOCK: usize = 160;
 /// The same where one thread gathers all points, which then fit the L2 cache.
 const SMALL_BLOCK: usize = 48;
 /// Values of `M` up to which units are divided among tasks that each have an `M` of their own.
@@ -31,6 +35,9 @@ pub(crate) fn add(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut
         let tiles = Tiles::new(shape.batch, src, dst, shape.pad);
         let sizes = Sizes::new(POINTS, shape.channels_in, shape.channels_out, tiles.count);
         let source = Source::Tiles { tiles, x, dy };
+        if sizes.sums() > FUSED_SUMS {
+            return source.add_fused(path, &sizes, dw, scratch);
+        }
         let sums = source.sum(path, &sizes, scratch);
         add_transformed(path, &sizes, &sums, dw);
     } else if grid::folds(shape) {
@@ -124,6 +131,16 @@ impl Source<'_> {
         sums
     }
 
+    /// Adds `Gt M G` to the weights a block of units at a time, without ever writing `M` as a whole.
+    fn add_fused(&self, path: Path, sizes: &Sizes, dw: &mut [f32], scratch: &Scratch) {
+        let blocks = sizes.units.div_ceil(FUSED_BLOCK).max(1);
+        let size = sizes.units.div_ceil(blocks).max(1);
+        for first in (0..sizes.units).step_by(size) {
+            let block = self.gather(path, sizes, first..sizes.units.min(first + size), true, scratch);
+            block.add_fused(path, sizes, SharedMut::new(dw));
+        }
+    }
+
     fn gather<'s>(
         &self,
         path: Path,
@@ -175,6 +192,35 @@ impl Source<'_> {
 }
 
 impl Block<'_> {
+    /// Adds `Gt M G` of this block to the weights; `M` exists for 6 rows and 16 columns at a time.
+    fn add_fused(&self, path: Path, sizes: &Sizes, dw: SharedMut) {
+        /// Values of a point.
+        const PLANE: usize = MR * NR;
+        let panels = sizes.columns / NR;
+        let rows = sizes.rows.div_ceil(MR).div_ceil(PARTS.div_ceil(panels)) * MR;
+        let splits = sizes.rows.div_ceil(rows.max(1));
+        (0..panels * splits).into_par_iter().for_each(|task| {
+            let (panel, split) = (task / splits, task % splits);
+            let mut sums = [0.0; POINTS * PLANE];
+            for row in (split * rows..sizes.rows.min((split + 1) * rows)).step_by(MR) {
+                let used = (sizes.rows - row).min(MR);
+                for (point, sums) in sums.chunks_exact_mut(PLANE).enumerate() {
+                    outer(path, used, self.pair(point, row, panel), sums, NR, true);
+                }
+                for at in 0..used {
+                    // SAFETY: the task owns these rows and columns.
+                    unsafe { add_row(path, sizes, (&sums[at * NR..], PLANE), row + at, panel, dw) };
+                }
+            }
+        });
+    }
+
+    /// The units of a point: input channels from `row` on, and a panel of output channels.
+    fn pair(&self, point: usize, row: usize, panel: usize) -> Outer<'_> {
+        let right = &self.w[point * self.w_plane + panel * self.count * NR..][..self.count * NR];
+        Outer { depth: self.count, left: &self.v[point * self.v_plane + row..], stride: self.row, right }
+    }
+
     /// Adds to `M`, or starts it if `fresh`.
     fn multiply(&self, path: Path, sizes: &Sizes, sums: &mut [f32], fresh: bool, divide: bool) {
         // Tasks own rows of a point. A few points are not enough tasks, so their rows are divided too.
@@ -184,16 +230,13 @@ impl Block<'_> {
         let to = SharedMut::new(sums);
         let each = |task: usize| {
             let (point, split) = (task / splits, task % splits);
-            let v = &self.v[point * self.v_plane..];
             for panel in 0..sizes.columns / NR {
-                let right = &self.w[point * self.w_plane + panel * self.count * NR..][..self.count * NR];
                 for row in (split * rows..sizes.rows.min((split + 1) * rows)).step_by(MR) {
                     let used = (sizes.rows - row).min(MR);
-                    let pair = Outer { depth: self.count, left: &v[row..], stride: self.row, right };
                     let start = point * sizes.plane() + row * sizes.columns + panel * NR;
                     // SAFETY: the task owns these rows, of which it has one reference at a time.
                     let to = unsafe { to.part(start, (used - 1) * sizes.columns + NR) };
-                    outer(path, used, pair, to, sizes.columns, fresh);
+                    outer(path, used, self.pair(point, row, panel), to, sizes.columns, fresh);
                 }
             }
         };
@@ -220,17 +263,28 @@ fn add_plain(shape: &ConvShape, sizes: &Sizes, sums: &[f32], dw: &mut [f32]) {
 
 /// Adds `Gt M G` to the weights.
 fn add_transformed(path: Path, sizes: &Sizes, sums: &[f32], dw: &mut [f32]) {
-    let kernels = sizes.rows * 9;
-    dw.par_chunks_mut(kernels * NR).enumerate().for_each(|(panel, dw)| {
-        let mut taps = [[0.0; LANES]; 9];
+    let dw = SharedMut::new(dw);
+    (0..sizes.columns / NR).into_par_iter().for_each(|panel| {
         for row in 0..sizes.rows {
-            for (half, dw) in dw.chunks_mut(kernels * LANES).enumerate() {
-                let from = row * sizes.columns + panel * NR + half * LANES;
-                kernel_gradient_tile(path, &sums[from..], sizes.plane(), &mut taps);
-                for (lane, dw) in dw.chunks_exact_mut(kernels).enumerate() {
-                    dw[row * 9..][..9].iter_mut().zip(&taps).for_each(|(dw, tap)| *dw += tap[lane]);
-                }
-            }
+            let sums = &sums[row * sizes.columns + panel * NR..];
+            // SAFETY: the task owns the columns of its panel.
+            unsafe { add_row(path, sizes, (sums, sizes.plane()), row, panel, dw) };
         }
     });
+}
+
+/// Adds `Gt M G` of one input channel and a panel of output channels to the weights; points are `plane` apart in `sums`.
+///
+/// # Safety
+/// No other task writes the weights between these channels.
+unsafe fn add_row(path: Path, sizes: &Sizes, (sums, plane): (&[f32], usize), row: usize, panel: usize, dw: SharedMut) {
+    let mut taps = [[0.0; LANES]; 9];
+    for first in (panel * NR..sizes.real_columns.min((panel + 1) * NR)).step_by(LANES) {
+        kernel_gradient_tile(path, &sums[first - panel * NR..], plane, &mut taps);
+        for lane in 0..LANES.min(sizes.real_columns - first) {
+            // SAFETY: as the caller promises.
+            let dw = unsafe { dw.part(((first + lane) * sizes.rows + row) * 9, 9) };
+            dw.iter_mut().zip(&taps).for_each(|(dw, tap)| *dw += tap[lane]);
+        }
+    }
 }
