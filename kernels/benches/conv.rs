@@ -5,9 +5,9 @@
 
 use std::time::Instant;
 use yoloslim_kernels::{
-    Activation, BatchNormView, ConvShape, PackedConv, PoolShape, Scratch, channel_mean_variance, conv_backward_data,
-    conv_backward_weights, conv_forward, conv_forward_once, cpu_path, max_pool, max_pool_backward, norm_activate,
-    norm_activate_backward,
+    Activation, BatchNormView, ConvShape, Epilogue, PackedConv, PoolShape, Scratch, channel_mean_variance,
+    conv_backward_data, conv_backward_weights, conv_forward, conv_forward_once, cpu_path, max_pool, max_pool_backward,
+    norm_activate, norm_activate_backward,
 };
 
 /// `(image size / feature map size, channels in, channels out, kernel)` of each convolution of yolov3-tiny.
@@ -121,8 +121,8 @@ fn measure(shape: &ConvShape) -> [f64; 4] {
     let mut scratch = Scratch::default();
     let packed = PackedConv::new(shape, &weights);
     [
-        seconds(|| conv_forward_once(shape, &weights, &x, None, Activation::Linear, &mut y, &mut scratch)),
-        seconds(|| conv_forward(&packed, shape, &x, None, Activation::Linear, &mut y, &mut scratch)),
+        seconds(|| conv_forward_once(shape, &weights, &x, Epilogue::default(), &mut y, &mut scratch)),
+        seconds(|| conv_forward(&packed, shape, &x, Epilogue::default(), &mut y, &mut scratch)),
         seconds(|| conv_backward_data(shape, &weights, &dy, &mut dx, false, &mut scratch)),
         seconds(|| conv_backward_weights(shape, &x, &dy, &mut dw, &mut scratch)),
     ]

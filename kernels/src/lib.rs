@@ -24,7 +24,9 @@ mod share;
 
 pub use activation::{Activation, activate, activation_backward};
 pub use channels::{add_into, copy_channels, nchw_to_nhwc, nhwc_to_nchw};
-pub use conv::{PackedConv, Scratch, conv_backward_data, conv_backward_weights, conv_forward, conv_forward_once};
+pub use conv::{
+    Epilogue, PackedConv, Scratch, conv_backward_data, conv_backward_weights, conv_forward, conv_forward_once,
+};
 pub use norm::{
     BatchNormView, channel_mean_variance, channel_sums, norm_activate, norm_activate_backward,
     norm_activate_backward_frozen,
@@ -32,5 +34,5 @@ pub use norm::{
 pub use optimiser::{lerp_into, sgd_nesterov, sum_of_squares};
 pub use path::cpu_path;
 pub use pool::{average_pool, average_pool_backward, max_pool, max_pool_backward};
-pub use resample::{reorg, reorg_backward, upsample_nearest, upsample_nearest_backward};
+pub use resample::{reorg, reorg_backward, upsample_nearest, upsample_nearest_backward, upsample_nearest_into};
 pub use shape::{ConvShape, PoolShape};

@@ -16,17 +16,37 @@ pub fn upsample_nearest(
     x: &[f32],
     y: &mut [f32],
 ) {
-    let line = width * channels;
-    assert!(x.len() == batch * height * line && y.len() == x.len() * factor * factor);
-    if y.is_empty() {
+    upsample_nearest_into(batch, height, width, channels, factor, x, y, channels, 0);
+}
+
+/// [`upsample_nearest`] to channels `to..to + channels` of `y`, which has `y_channels`: an upsampling and a concatenation
+/// in one.
+///
+/// # Panics
+/// If the lengths do not fit.
+#[expect(clippy::too_many_arguments, reason = "a map, a factor and a strided range")]
+pub fn upsample_nearest_into(
+    batch: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+    factor: usize,
+    x: &[f32],
+    y: &mut [f32],
+    y_channels: usize,
+    to: usize,
+) {
+    let (line, y_line) = (width * channels, width * factor * y_channels);
+    assert!(x.len() == batch * height * line && y.len() == batch * height * factor * y_line);
+    assert!(to + channels <= y_channels);
+    if x.is_empty() || factor == 0 {
         return;
     }
-    y.par_chunks_mut(line * factor * factor).zip(x.par_chunks(line)).for_each(|(y, x)| {
-        let (first, others) = y.split_at_mut(line * factor);
-        for (y, x) in first.chunks_exact_mut(channels * factor).zip(x.chunks_exact(channels)) {
-            y.chunks_exact_mut(channels).for_each(|y| y.copy_from_slice(x));
+    y.par_chunks_mut(y_line).enumerate().for_each(|(row, y)| {
+        let x = &x[row / factor * line..][..line];
+        for (y, x) in y.chunks_exact_mut(y_channels * factor).zip(x.chunks_exact(channels)) {
+            y.chunks_exact_mut(y_channels).for_each(|y| y[to..to + channels].copy_from_slice(x));
         }
-        others.chunks_exact_mut(line * factor).for_each(|y| y.copy_from_slice(first));
     });
 }
 

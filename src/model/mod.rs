@@ -6,6 +6,7 @@
 
 mod backward;
 mod forward;
+mod fusion;
 mod kernels;
 mod layout;
 mod pool;
@@ -27,6 +28,8 @@ mod tests {
     use yoloslim_core::Network;
     use yoloslim_core::darknet::Cfg;
 
+    use super::fusion::Fusion;
+    use super::program::Program;
     use super::*;
 
     /// Every layer kind, with residual, depth-wise, grouped and dilated convolutions.
@@ -112,6 +115,38 @@ mod tests {
         let heads: Vec<_> = Predictor::new(&network).heads(&nhwc, 1).iter().map(HeadMap::to_nchw).collect();
         let oracle = yoloslim_core::reference::run(&network, &image);
         assert!(yoloslim_core::prune::max_relative_difference(&oracle, &heads) < 1e-5);
+    }
+
+    #[test]
+    fn fused_layers_change_nothing_but_the_maps_that_are_written() {
+        const RESIDUALS: &str = "[net]\nwidth=16\nheight=16\n\
+            [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\npad=1\nactivation=leaky\n\
+            [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\npad=1\nactivation=leaky\n\
+            [shortcut]\nfrom=-2\nactivation=linear\n\
+            [convolutional]\nfilters=8\nsize=1\ngroups=8\nactivation=mish\n\
+            [shortcut]\nfrom=-2\nactivation=linear\n\
+            [convolutional]\nfilters=8\nsize=1\nactivation=leaky\n\
+            [shortcut]\nfrom=-2\nactivation=leaky\n\
+            [convolutional]\nfilters=6\nsize=3\nstride=2\npad=1\nactivation=leaky\n\
+            [upsample]\nstride=2\n\
+            [route]\nlayers=-1,-4,-1\n\
+            [route]\nlayers=-3\n\
+            [upsample]\nstride=2\n\
+            [route]\nlayers=-1,4\n\
+            [convolutional]\nfilters=7\nsize=1\nactivation=linear\n\
+            [shortcut]\nfrom=-1\nactivation=linear\n\
+            [yolo]\nmask=0\nanchors=4,4\nclasses=2\n";
+        let network = Network::initialise(Cfg::parse(RESIDUALS.as_bytes()).unwrap(), 3).unwrap();
+        let mut predictor = Predictor::new(&network);
+        let fusion = Fusion::new(&network.graph, &Program::new(&network.graph));
+        let fused: Vec<usize> = (0..network.graph.layers.len()).filter(|&l| fusion.done_elsewhere(l)).collect();
+        assert_eq!(fused, [2, 4, 11], "the leaky shortcut, the upsampling read twice and the doubled head stay");
+        let images = noise(2 * 3 * 256, 5);
+        let plain = predictor.heads_observed(&images, 2, &mut |_, _| {});
+        for _ in 0..2 {
+            let fused = predictor.heads(&images, 2);
+            assert!(plain[0].values.iter().zip(&fused[0].values).all(|(a, b)| (a - b).abs() < 1e-6));
+        }
     }
 
     #[test]

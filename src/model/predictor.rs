@@ -1,10 +1,11 @@
 //! Inference: normalisation folded into the kernels, which are packed once.
 
-use yoloslim_core::graph::{Graph, Op, Shape, Source};
+use yoloslim_core::graph::{Graph, Layer, Op, Shape, Source};
 use yoloslim_core::{Network, Result};
-use yoloslim_kernels::{self as k, PackedConv, Scratch};
+use yoloslim_kernels::{self as k, Epilogue, PackedConv, Scratch};
 
 use super::forward::{self, Aside};
+use super::fusion::Fusion;
 use super::kernels;
 use super::pool::Pool;
 use super::program::Program;
@@ -44,6 +45,7 @@ impl HeadMap {
 pub struct Predictor {
     graph: Graph,
     program: Program,
+    fusion: Fusion,
     convolutions: Vec<Option<Packed>>,
     pool: Pool,
     scratch: Scratch,
@@ -77,7 +79,8 @@ impl Predictor {
             convolutions[i] = Some(Packed { conv: PackedConv::new(&shape, &kernel), bias });
         }
         let program = Program::new(&graph);
-        Self { graph, program, convolutions, pool: Pool::default(), scratch: Scratch::default() }
+        let fusion = Fusion::new(&graph, &program);
+        Self { graph, program, fusion, convolutions, pool: Pool::default(), scratch: Scratch::default() }
     }
 
     /// The shape of one input image.
@@ -98,7 +101,7 @@ impl Predictor {
     /// # Panics
     /// If `images` does not hold `count` images of the input's shape.
     pub fn heads(&mut self, images: &[f32], count: usize) -> Vec<HeadMap> {
-        self.heads_observed(images, count, &mut |_, _| {})
+        self.run(&self.fusion.clone(), images, count, &mut |_, _| {})
     }
 
     /// [`Predictor::heads`] that shows every layer's index and map, `[image][row][column][channel]`, as it is computed.
@@ -112,32 +115,56 @@ impl Predictor {
         count: usize,
         observe: &mut dyn FnMut(usize, &[f32]),
     ) -> Vec<HeadMap> {
+        self.run(&Fusion::none(&self.graph), images, count, observe)
+    }
+
+    fn run(
+        &mut self,
+        fusion: &Fusion,
+        images: &[f32],
+        count: usize,
+        observe: &mut dyn FnMut(usize, &[f32]),
+    ) -> Vec<HeadMap> {
         assert_eq!(images.len(), count * self.graph.input.len(), "images of another shape than the net's input");
         let mut buffers: Vec<Option<Vec<f32>>> = vec![None; self.graph.layers.len()];
         for layer in 0..self.graph.layers.len() {
-            if self.program.owns(layer) {
-                let out = self.run_layer(layer, images, count, &buffers);
+            if self.program.owns(layer) && !fusion.done_elsewhere(layer) {
+                let out = self.run_layer(fusion, layer, images, count, &buffers);
                 observe(layer, &out);
-                buffers[layer] = Some(out);
+                let owner = fusion.residual(layer).map_or(layer, |(shortcut, _)| shortcut);
+                buffers[owner] = Some(out);
             }
-            self.release(layer, &mut buffers);
+            self.release(fusion, layer, layer, &mut buffers);
         }
         let heads = self.collect_heads(images, &mut buffers);
         buffers.into_iter().flatten().for_each(|b| self.pool.give(b));
         heads
     }
 
-    fn run_layer(&mut self, layer: usize, images: &[f32], count: usize, buffers: &[Option<Vec<f32>>]) -> Vec<f32> {
+    fn run_layer(
+        &mut self,
+        fusion: &Fusion,
+        layer: usize,
+        images: &[f32],
+        count: usize,
+        buffers: &[Option<Vec<f32>>],
+    ) -> Vec<f32> {
         let l = &self.graph.layers[layer];
         let mut out = self.pool.take(count * l.shape.len());
-        let inputs: Vec<&[f32]> = l.inputs.iter().map(|s| read(self.program.home(*s), images, buffers)).collect();
         match (&l.op, &self.convolutions[layer]) {
             (Op::Convolution(c), Some(packed)) => {
                 let shape = kernels::conv_shape(c, self.graph.input_shape(layer), count);
-                let act = kernels::activation(c.activation);
-                k::conv_forward(&packed.conv, &shape, inputs[0], Some(&packed.bias), act, &mut out, &mut self.scratch);
+                let mut epilogue = Epilogue::new(Some(&packed.bias), kernels::activation(c.activation));
+                if let Some((_, other)) = fusion.residual(layer) {
+                    epilogue = epilogue.with_residual(read(other, images, buffers));
+                }
+                let x = read(self.program.home(l.inputs[0]), images, buffers);
+                k::conv_forward(&packed.conv, &shape, x, epilogue, &mut out, &mut self.scratch);
             }
+            (Op::Route { groups: 1, .. }, _) => self.concatenate(fusion, layer, images, count, buffers, &mut out),
             (op, _) => {
+                let inputs: Vec<&[f32]> =
+                    l.inputs.iter().map(|s| read(self.program.home(*s), images, buffers)).collect();
                 forward::run(&self.graph, layer, count, &inputs, &mut out, &mut Aside::default());
                 k::activate(&mut out, kernels::activation(forward::activation(op)));
             }
@@ -145,11 +172,49 @@ impl Predictor {
         out
     }
 
-    /// Gives back the buffers that `reader` was the last to read.
-    fn release(&mut self, reader: usize, buffers: &mut [Option<Vec<f32>>]) {
-        for source in &self.graph.layers[reader].inputs {
-            if let Source::Layer(j) = self.program.home(*source)
-                && self.program.is_over(j, reader)
+    /// Concatenates the inputs of a route, upsampling those that were left to it.
+    fn concatenate(
+        &self,
+        fusion: &Fusion,
+        layer: usize,
+        images: &[f32],
+        count: usize,
+        buffers: &[Option<Vec<f32>>],
+        out: &mut [f32],
+    ) {
+        let l = &self.graph.layers[layer];
+        let mut to = 0;
+        for source in &l.inputs {
+            let (home, shape) = (self.program.home(*source), self.graph.shape(*source));
+            let (channels, all) = (shape.channels, l.shape.channels);
+            match home.layer().filter(|&home| fusion.done_elsewhere(home)).map(|home| (home, &self.graph.layers[home]))
+            {
+                Some((upsample, Layer { op: Op::Upsample { stride }, inputs, .. })) => {
+                    let from = self.graph.input_shape(upsample);
+                    let x = read(self.program.home(inputs[0]), images, buffers);
+                    k::upsample_nearest_into(count, from.height, from.width, channels, *stride, x, out, all, to);
+                }
+                _ => {
+                    let x = read(home, images, buffers);
+                    k::copy_channels(count * shape.area(), x, channels, 0, channels, out, all, to, false);
+                }
+            }
+            to += channels;
+        }
+    }
+
+    /// Gives back the buffers that nothing reads after `now`, when `reader` was computed.
+    fn release(&mut self, fusion: &Fusion, reader: usize, now: usize, buffers: &mut [Option<Vec<f32>>]) {
+        let is_upsample = |layer: usize| matches!(self.graph.layers[layer].op, Op::Upsample { .. });
+        if reader == now && fusion.done_elsewhere(reader) && is_upsample(reader) {
+            return; // Its input is read by the concatenation that does its work.
+        }
+        for source in self.graph.layers[reader].inputs.clone() {
+            let Source::Layer(j) = self.program.home(source) else { continue };
+            if fusion.done_elsewhere(j) && matches!(self.graph.layers[j].op, Op::Upsample { .. }) {
+                self.release(fusion, j, now, buffers);
+            }
+            if self.program.is_over(j, now)
                 && let Some(buffer) = buffers[j].take()
             {
                 self.pool.give(buffer);

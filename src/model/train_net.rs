@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use yoloslim_core::graph::{Activation, Graph, Op, Source};
 use yoloslim_core::network::BatchNorm;
 use yoloslim_core::{Network, Result};
-use yoloslim_kernels::{self as k, BatchNormView, Scratch};
+use yoloslim_kernels::{self as k, BatchNormView, Epilogue, Scratch};
 
 use super::forward::{self, Aside};
 use super::layout::Layout;
@@ -185,12 +185,12 @@ impl TrainNet {
         let shape = kernels::conv_shape(c, tape.graph.input_shape(layer), tape.count);
         let kernel = &self.parameters[slots.kernel.clone()];
         let bias = &self.parameters[slots.bias.clone()];
-        let linear = k::Activation::Linear;
         let Some(gamma) = slots.gamma.clone() else {
-            k::conv_forward_once(&shape, kernel, x, Some(bias), linear, &mut z, &mut self.scratch);
+            let epilogue = Epilogue::new(Some(bias), k::Activation::Linear);
+            k::conv_forward_once(&shape, kernel, x, epilogue, &mut z, &mut self.scratch);
             return self.keep_before(c.activation, z, Saved::default());
         };
-        k::conv_forward_once(&shape, kernel, x, None, linear, &mut z, &mut self.scratch);
+        k::conv_forward_once(&shape, kernel, x, Epilogue::default(), &mut z, &mut self.scratch);
         let mut saved = Saved { mean: vec![0.0; c.filters], inverse: vec![0.0; c.filters], ..Saved::default() };
         let mut variance = vec![0.0; c.filters];
         k::channel_mean_variance(&z, c.filters, &mut saved.mean, &mut variance);

@@ -1,8 +1,7 @@
 //! Depth-wise convolution: each output channel sees one input channel, its own. Channels run along the vectors.
 
-use super::gemm::Epilogue;
+use super::epilogue::Epilogue;
 use super::grid::Grid;
-use crate::activation::activate_on;
 use crate::path::Path;
 use crate::shape::ConvShape;
 use crate::share::SharedMut;
@@ -36,9 +35,10 @@ pub(crate) fn run(path: Path, grid: &Grid, weights: &[f32], src: &[f32], dst: &m
                     add_products(path, &mut sums, &src[from..from + channels], weights);
                 }
             }
-            activate_on(path, &mut sums, epilogue.activation);
+            let start = grid.destination(position);
+            epilogue.finish(path, start, &mut sums);
             // SAFETY: each task owns its pixels.
-            let to = unsafe { out.part(grid.destination(position), channels) };
+            let to = unsafe { out.part(start, channels) };
             if epilogue.accumulate {
                 to.iter_mut().zip(&sums).for_each(|(to, v)| *to += v);
             } else {

@@ -3,9 +3,10 @@
 //! Rows of the product are pixels: for each tap the kernel is handed the address of the pixel's channels, or of zeros
 //! outside the image (the indirect convolution of Dukhan, arXiv:1907.02129). Columns are output channels, packed once.
 
+use super::epilogue::Epilogue;
 use super::grid::Grid;
 use super::microkernel::{MR, NR, Rows, Tile, multiply};
-use crate::activation::{Activation, fix_activation};
+use crate::activation::fix_activation;
 use crate::path::Path;
 use crate::share::SharedMut;
 use rayon::prelude::*;
@@ -62,16 +63,7 @@ impl Panels {
     }
 }
 
-/// What happens to a finished sum on its way to memory.
-#[derive(Clone, Copy)]
-pub(crate) struct Epilogue<'a> {
-    pub(crate) bias: Option<&'a [f32]>,
-    pub(crate) activation: Activation,
-    /// Add to what the destination holds.
-    pub(crate) accumulate: bool,
-}
-
-/// Computes the whole grid: `dst = act(src * panels + bias)`.
+/// Computes the whole grid: `dst = act(src * panels + bias) + residual`.
 pub(crate) fn run(path: Path, grid: &Grid, panels: &Panels, src: &[f32], dst: &mut [f32], epilogue: Epilogue) {
     let blocks = grid.pixels().div_ceil(BLOCK);
     let count = panels.columns.div_ceil(NR);
@@ -114,17 +106,37 @@ impl<'a> RowTiles<'a> {
         let mut at = 0;
         for (line, cols) in grid.lines(pixels) {
             for (place, &tap) in grid.taps.iter().enumerate() {
-                let sources = grid.source_line(line, cols.clone(), tap).enumerate();
-                for (col, from) in sources.filter_map(|(col, from)| Some((at + col, from?))) {
-                    starts[col / MR * taps + place][col % MR] = src[from + channel..][..zeros.len()].as_ptr();
-                }
+                let Some(seen) = grid.source_line(line, cols.clone(), tap) else { continue };
+                // Checked once a line: the addresses in it ascend.
+                let last = seen.from + (seen.cols.len() - 1) * seen.apart + channel;
+                assert!(last + grid.run <= src.len(), "a pixel outside the source");
+                let mut address = src[seen.from + channel..].as_ptr();
+                each_lane(at + seen.cols.start - cols.start, seen.cols.len(), |tile, lane| {
+                    starts[tile * taps + place][lane] = address;
+                    address = address.wrapping_add(seen.apart);
+                });
             }
-            for col in cols {
-                destinations[at / MR][at % MR] = grid.destination((line.0, line.1, col));
-                at += 1;
-            }
+            let mut to = grid.destination((line.0, line.1, cols.start));
+            each_lane(at, cols.len(), |tile, lane| {
+                destinations[tile][lane] = to;
+                to += grid.dst_step.1 * grid.dst.channels;
+            });
+            at += cols.len();
         }
         Self { starts, destinations, pixels: count, taps, run: grid.run, src: std::marker::PhantomData }
+    }
+}
+
+/// Calls `place(tile, lane)` for `count` pixels from pixel `first` on.
+#[inline(always)]
+fn each_lane(first: usize, count: usize, mut place: impl FnMut(usize, usize)) {
+    let (mut tile, mut lane) = (first / MR, first % MR);
+    for _ in 0..count {
+        place(tile, lane);
+        lane += 1;
+        if lane == MR {
+            (tile, lane) = (tile + 1, 0);
+        }
     }
 }
 
@@ -147,40 +159,39 @@ unsafe fn run_panel(
         bias[..width].copy_from_slice(&all[first..first + width]);
     }
     let weights = panels.panel(group, panel);
-    let mut tile: Tile = [[0.0; NR]; MR];
-    for (at, destinations) in tiles.destinations.iter().enumerate() {
-        let used = (tiles.pixels - at * MR).min(MR);
-        let starts = &tiles.starts[at * tiles.taps..(at + 1) * tiles.taps];
-        // SAFETY: `RowTiles` took every address from a slice of `run` values.
-        unsafe { multiply(path, used, Rows { starts, run: tiles.run }, weights, tile.as_flattened_mut(), NR) };
-        finish(path, &mut tile, &bias, epilogue.activation);
-        for (row, &to) in tile.iter().zip(destinations).take(used) {
-            // SAFETY: the caller vouches that nobody else writes there.
-            let to = unsafe { out.part(to + first, width) };
-            store(to, row, epilogue.accumulate);
-        }
-    }
-}
-
-/// Adds the bias and applies the activation.
-#[inline(always)]
-fn finish(path: Path, tile: &mut Tile, bias: &[f32; NR], activation: Activation) {
     path.run(|| {
-        fix_activation!(activation, ACT => for row in tile.iter_mut() {
-            for (v, b) in row.iter_mut().zip(bias) {
-                *v = ACT.apply(*v + b);
+        fix_activation!(epilogue.activation, ACT => {
+            let mut sums: Tile = [[0.0; NR]; MR];
+            for (at, destinations) in tiles.destinations.iter().enumerate() {
+                let used = (tiles.pixels - at * MR).min(MR);
+                let rows = Rows { starts: &tiles.starts[at * tiles.taps..(at + 1) * tiles.taps], run: tiles.run };
+                // SAFETY: `RowTiles` took every address from a slice of `run` values.
+                unsafe { multiply(path, used, rows, weights, sums.as_flattened_mut(), NR) };
+                for (row, &to) in sums.iter().zip(destinations).take(used) {
+                    let residual = epilogue.residual.map(|all| &all[to + first..][..width]);
+                    // SAFETY: the caller vouches that nobody else writes there.
+                    let to = unsafe { out.part(to + first, width) };
+                    let finished = |j: usize| ACT.apply(row[j] + bias[j]);
+                    store(to, finished, residual, epilogue.accumulate);
+                }
             }
         })
     });
 }
 
+/// Writes finished values, a whole panel by vectors.
 #[inline(always)]
-fn store(to: &mut [f32], row: &[f32; NR], accumulate: bool) {
-    if accumulate {
-        to.iter_mut().zip(row).for_each(|(to, v)| *to += v);
-    } else if let Some(to) = to.first_chunk_mut::<NR>() {
-        *to = *row;
-    } else {
-        to.copy_from_slice(&row[..to.len()]);
+fn store(to: &mut [f32], finished: impl Fn(usize) -> f32, residual: Option<&[f32]>, accumulate: bool) {
+    if let Some(to) = to.first_chunk_mut::<NR>() {
+        let mut values: [f32; NR] = std::array::from_fn(finished);
+        if let Some(residual) = residual.and_then(|residual| residual.first_chunk::<NR>()) {
+            values = std::array::from_fn(|j| values[j] + residual[j]);
+        }
+        *to = if accumulate { std::array::from_fn(|j| to[j] + values[j]) } else { values };
+        return;
+    }
+    for (j, to) in to.iter_mut().enumerate() {
+        let value = finished(j) + residual.map_or(0.0, |residual| residual[j]);
+        *to = if accumulate { *to + value } else { value };
     }
 }

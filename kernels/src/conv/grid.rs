@@ -24,6 +24,16 @@ pub(crate) struct Plane {
     pub(crate) channels: usize,
 }
 
+/// Columns of a grid line whose tap lies inside the source.
+pub(crate) struct SourceLine {
+    /// The columns; at least one.
+    pub(crate) cols: Range<usize>,
+    /// Where the first one's values start in the source.
+    pub(crate) from: usize,
+    /// From one column's start to the next.
+    pub(crate) apart: usize,
+}
+
 /// `(row, column)` pairs of a grid.
 type Pair = (usize, usize);
 
@@ -130,23 +140,16 @@ impl Grid {
         })
     }
 
-    /// [`Self::source`] for some columns of a line.
-    #[inline]
-    pub(crate) fn source_line(
-        &self,
-        (image, row): (usize, usize),
-        cols: Range<usize>,
-        tap: Tap,
-    ) -> impl Iterator<Item = Option<usize>> {
-        let row = (row * self.src_step.0).checked_add_signed(tap.row).filter(|&row| row < self.src.height);
-        let line = row.map(|row| (image * self.src.height + row) * self.src.width);
-        let Plane { width, channels, .. } = self.src;
+    /// What these columns of a grid line `(image, row)` read for `tap`; None if all of it lies outside the source.
+    pub(crate) fn source_line(&self, (image, row): Pair, cols: Range<usize>, tap: Tap) -> Option<SourceLine> {
+        let row = (row * self.src_step.0).checked_add_signed(tap.row).filter(|&row| row < self.src.height)?;
         let step = self.src_step.1;
-        cols.map(move |col| {
-            // Left of the source it wraps round to a large number.
-            let col = (col * step).wrapping_add_signed(tap.col);
-            line.filter(|_| col < width).map(|line| (line + col) * channels)
-        })
+        let before = (-tap.col).max(0) as usize;
+        let end = self.src.width.checked_add_signed(-tap.col)?.div_ceil(step);
+        let cols = cols.start.max(before.div_ceil(step))..cols.end.min(end);
+        let first = (!cols.is_empty()).then(|| (cols.start * step).wrapping_add_signed(tap.col))?;
+        let from = ((image * self.src.height + row) * self.src.width + first) * self.src.channels;
+        Some(SourceLine { cols, from, apart: step * self.src.channels })
     }
 
     /// Start in the source of the values that the pixel at `(image, row, col)` reads for `tap`; None outside.

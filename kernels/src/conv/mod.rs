@@ -1,6 +1,7 @@
 //! Convolution and its gradients.
 
 mod depthwise;
+mod epilogue;
 mod gemm;
 mod grid;
 mod microkernel;
@@ -16,19 +17,19 @@ mod vector;
 mod weights_gradient;
 mod winograd;
 
+pub use epilogue::Epilogue;
 pub use packed::PackedConv;
 pub use scratch::Scratch;
 
-use crate::activation::Activation;
 use crate::path::Path;
 use crate::shape::ConvShape;
-use gemm::{Epilogue, Panels};
+use gemm::Panels;
 use grid::Grid;
 pub(crate) use scratch::Buffer;
 use tiles::Tiles;
 use winograd::Kernel;
 
-/// `y = act(conv(x) + bias)`; without a bias, zero.
+/// `y = act(conv(x) + bias) + residual`, see [`Epilogue`].
 ///
 /// # Panics
 /// If a slice does not fit the shape, or `packed` was made for other channels or another kernel.
@@ -36,12 +37,11 @@ pub fn conv_forward(
     packed: &PackedConv,
     shape: &ConvShape,
     x: &[f32],
-    bias: Option<&[f32]>,
-    act: Activation,
+    epilogue: Epilogue,
     y: &mut [f32],
     scratch: &mut Scratch,
 ) {
-    forward_on(Path::detect(), packed, shape, x, bias, act, y, scratch);
+    forward_on(Path::detect(), packed, shape, x, epilogue, y, scratch);
 }
 
 /// [`conv_forward`] with weights (OIHW) that are packed for this one call, in memory of `scratch`. In training this spares
@@ -53,13 +53,12 @@ pub fn conv_forward_once(
     shape: &ConvShape,
     weights: &[f32],
     x: &[f32],
-    bias: Option<&[f32]>,
-    act: Activation,
+    epilogue: Epilogue,
     y: &mut [f32],
     scratch: &mut Scratch,
 ) {
     let packed = PackedConv::in_scratch(shape, weights, scratch);
-    forward_on(Path::detect(), &packed, shape, x, bias, act, y, scratch);
+    forward_on(Path::detect(), &packed, shape, x, epilogue, y, scratch);
     packed.give_back(scratch);
 }
 
@@ -86,22 +85,20 @@ pub fn conv_backward_weights(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut 
     backward_weights_on(Path::detect(), shape, x, dy, dw, scratch);
 }
 
-#[expect(clippy::too_many_arguments, reason = "the public signature and the path")]
 fn forward_on(
     path: Path,
     packed: &PackedConv,
     shape: &ConvShape,
     x: &[f32],
-    bias: Option<&[f32]>,
-    act: Activation,
+    epilogue: Epilogue,
     y: &mut [f32],
     scratch: &Scratch,
 ) {
     shape.check();
     assert_eq!(x.len(), shape.input_len(), "input of {shape:?}");
     assert_eq!(y.len(), shape.output_len(), "output of {shape:?}");
-    assert!(bias.is_none_or(|bias| bias.len() == shape.channels_out), "bias of {shape:?}");
-    packed.run(path, shape, x, y, Epilogue { bias, activation: act, accumulate: false }, scratch);
+    epilogue.check(shape.channels_out, y.len());
+    packed.run(path, shape, x, y, epilogue, scratch);
 }
 
 fn backward_data_on(
@@ -117,7 +114,7 @@ fn backward_data_on(
     assert_eq!(weights.len(), shape.weights_len(), "weights of {shape:?}");
     assert_eq!(dy.len(), shape.output_len(), "output gradient of {shape:?}");
     assert_eq!(dx.len(), shape.input_len(), "input gradient of {shape:?}");
-    let epilogue = Epilogue { bias: None, activation: Activation::Linear, accumulate };
+    let epilogue = Epilogue::gradient(accumulate);
     let (inputs, outputs, taps) = (shape.group_in(), shape.group_out(), shape.taps());
     let taps_of =
         |group: usize, input: usize, out: usize| &weights[((group * outputs + out) * inputs + input) * taps..][..taps];

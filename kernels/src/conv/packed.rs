@@ -1,6 +1,7 @@
 //! Weights in the order that the chosen algorithm reads them.
 
-use super::gemm::{self, Epilogue, Panels};
+use super::epilogue::Epilogue;
+use super::gemm::{self, Panels};
 use super::grid::{self, Grid};
 use super::tiles::Tiles;
 use super::winograd::{self, Kernel};

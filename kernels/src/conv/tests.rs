@@ -1,4 +1,5 @@
 use super::*;
+use crate::activation::Activation;
 use proptest::prelude::*;
 
 /// Values that look random and repeat for the same seed.
@@ -37,8 +38,12 @@ fn check(shape: &ConvShape) -> Result<(), TestCaseError> {
     for path in paths() {
         for packed in [PackedConv::new(shape, &weights), PackedConv::direct(shape, &weights)] {
             let mut y = vec![f32::NAN; shape.output_len()];
-            forward_on(path, &packed, shape, &x, Some(&bias), Activation::Leaky, &mut y, &scratch);
+            let epilogue = Epilogue::new(Some(&bias), Activation::Leaky);
+            forward_on(path, &packed, shape, &x, epilogue, &mut y, &scratch);
             prop_assert!(error(&y, &want_y) < 1e-4, "forward {path:?} {shape:?}: {}", error(&y, &want_y));
+            forward_on(path, &packed, shape, &x, epilogue.with_residual(&dy), &mut y, &scratch);
+            let want: Vec<f64> = want_y.iter().zip(&dy).map(|(y, &residual)| y + f64::from(residual)).collect();
+            prop_assert!(error(&y, &want) < 1e-4, "with residual {path:?} {shape:?}: {}", error(&y, &want));
         }
         let mut dx = vec![f32::NAN; shape.input_len()];
         backward_data_on(path, shape, &weights, &dy, &mut dx, false, &scratch);
@@ -125,11 +130,12 @@ fn results_do_not_depend_on_the_number_of_threads() {
                 let mut y = vec![0.0; shape.output_len()];
                 let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; weights.len()]);
                 let packed = PackedConv::new(&shape, &weights);
-                conv_forward(&packed, &shape, &x, None, Activation::Mish, &mut y, &mut scratch);
+                let mish = Epilogue::new(None, Activation::Mish);
+                conv_forward(&packed, &shape, &x, mish, &mut y, &mut scratch);
                 conv_backward_data(&shape, &weights, &dy, &mut dx, false, &mut scratch);
                 conv_backward_weights(&shape, &x, &dy, &mut dw, &mut scratch);
                 let mut once = vec![0.0; y.len()];
-                conv_forward_once(&shape, &weights, &x, None, Activation::Mish, &mut once, &mut scratch);
+                conv_forward_once(&shape, &weights, &x, mish, &mut once, &mut scratch);
                 assert_eq!(once, y);
                 (y, dx, dw)
             })
@@ -167,7 +173,7 @@ fn transforms_lose_little_precision_over_many_channels() {
     let want = reference::forward(&shape, &x, &weights);
     let packed = PackedConv::new(&shape, &weights);
     let mut y = vec![0.0; shape.output_len()];
-    conv_forward(&packed, &shape, &x, None, Activation::Linear, &mut y, &mut Scratch::default());
+    conv_forward(&packed, &shape, &x, Epilogue::default(), &mut y, &mut Scratch::default());
     assert!(error(&y, &want) < 1e-5, "{}", error(&y, &want));
 }
 
@@ -176,5 +182,5 @@ fn transforms_lose_little_precision_over_many_channels() {
 fn a_slice_of_the_wrong_length_panics() {
     let shape = plain(1, 2, 2);
     let packed = PackedConv::new(&shape, &[0.0; 4]);
-    conv_forward(&packed, &shape, &[0.0; 3], None, Activation::Linear, &mut [0.0; 2], &mut Scratch::default());
+    conv_forward(&packed, &shape, &[0.0; 3], Epilogue::default(), &mut [0.0; 2], &mut Scratch::default());
 }

@@ -1,6 +1,6 @@
 //! The tiles of Winograd's algorithm: where they lie, and their transforms for the instructions in use.
 
-use super::gemm::Epilogue;
+use super::epilogue::Epilogue;
 use super::grid::Plane;
 use super::microkernel::NR;
 use super::transforms::{IN, Input, Kernel, KernelGradient, OUT, Output, OutputGradient, POINTS, Transform, square};

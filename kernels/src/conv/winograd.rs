@@ -5,11 +5,10 @@
 //! lines long, so that neither tiles nor points fall on the same cache sets.
 
 use super::Scratch;
-use super::gemm::Epilogue;
+use super::epilogue::Epilogue;
 use super::microkernel::{MR, NR, Rows, multiply};
 use super::tiles::{OUTSIDE, Tiles, kernel_tile, output_tile};
 use super::transforms::{OUT, POINTS};
-use crate::activation::activate_on;
 use crate::path::Path;
 use crate::shape::ConvShape;
 use crate::share::SharedMut;
@@ -178,7 +177,7 @@ impl Block<'_> {
         });
     }
 
-    /// `Y = At M A` for each tile and channel, then bias and activation.
+    /// `Y = At M A` for each tile and channel, then bias, activation and residual.
     fn transform_output(&self, path: Path, m: &[f32], out: SharedMut, epilogue: Epilogue) {
         let channels = self.tiles.dst.channels;
         self.for_each(self.count, 4, |tile| {
@@ -188,7 +187,7 @@ impl Block<'_> {
             output_tile(path, &pixels, m, plane, channels, out, epilogue);
             for &start in pixels.as_flattened().iter().filter(|&&start| start != OUTSIDE) {
                 // SAFETY: each pixel belongs to one tile.
-                activate_on(path, unsafe { out.part(start, channels) }, epilogue.activation);
+                epilogue.finish(path, start, unsafe { out.part(start, channels) });
             }
         });
     }
