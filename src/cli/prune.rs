@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use yoloslim::calibrate::mean_activations;
+use yoloslim::evidence::{self, Measuring};
 use yoloslim::new_folder::NewFolder;
 use yoloslim::prove::prove;
 use yoloslim_core::labels::{self, Split};
-use yoloslim_core::prune::{self, Groups, Means, PruneOptions, PrunePlan, Target};
+use yoloslim_core::prune::{self, Criterion, Evidence, Groups, Join, Normalise, PruneOptions, PrunePlan, Target};
 use yoloslim_core::{Network, Result};
 
 use super::net::NetArgs;
@@ -24,7 +24,7 @@ pub struct Prune {
     output: Option<PathBuf>,
     #[command(flatten)]
     knobs: PruneKnobs,
-    /// Data set whose training images show what each filter gives on average, which takes its place
+    /// Data set whose training images show what each filter gives and is worth; what it gives on average takes its place
     #[arg(long, value_name = "D")]
     data: Option<PathBuf>,
     /// How many of those images
@@ -42,9 +42,18 @@ pub struct Prune {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Pruning")]
 pub struct PruneKnobs {
-    /// What channels that a shortcut ties are worth together
+    /// What channels that a shortcut ties are worth together, or that they stay
     #[arg(long, value_enum, value_name = "HOW")]
     groups: Option<GroupsArg>,
+    /// What a filter is worth
+    #[arg(long, value_enum, value_name = "SCORE")]
+    score: Option<ScoreArg>,
+    /// How the scores of tied channels become one; wins over --groups
+    #[arg(long, value_enum, value_name = "HOW")]
+    join: Option<JoinArg>,
+    /// What makes scores of different layers comparable [default: none for gamma, taylor and deviation, else layer]
+    #[arg(long, value_enum, value_name = "HOW")]
+    normalise: Option<NormaliseArg>,
     #[command(flatten)]
     target: TargetArgs,
     /// Residual blocks to remove
@@ -73,27 +82,71 @@ struct TargetArgs {
     target_params: Option<f64>,
 }
 
-/// The ways to join scores by their names.
+/// What becomes of tied channels, by the peers' names.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum GroupsArg {
-    /// As much as the best member
+    /// As much as the best member: --join max
     Union,
-    /// As much as the first member
+    /// As much as the first member: --join leader
     Leader,
     /// They all stay
     Frozen,
+}
+
+/// [`Join`] as typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum JoinArg {
+    /// As much as the best member
+    Max,
+    /// As much as the members on average
+    Mean,
+    /// As much as all members together
+    Sum,
+    /// As much as the first member
+    Leader,
+}
+
+/// [`Criterion`] as typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ScoreArg {
+    /// |gamma| of its batch normalisation
+    Gamma,
+    /// |gamma| times the L2 norm of its weights
+    GammaNorm,
+    /// L1 norm of its weights
+    L1,
+    /// L2 norm of its weights
+    L2,
+    /// Distance to the other filters of its layer
+    Median,
+    /// What the loss would change by without it, to first order (needs data)
+    Taylor,
+    /// |gamma| times the deviation of what it gives (needs data)
+    Deviation,
+}
+
+/// [`Normalise`] as typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum NormaliseArg {
+    /// Nothing: one threshold for the whole net
+    None,
+    /// Division by the layer's mean
+    Layer,
 }
 
 impl PruneKnobs {
     /// What was typed, over what else holds.
     pub fn over(&self, mut options: PruneOptions) -> PruneOptions {
         if let Some(groups) = self.groups {
-            options.groups = match groups {
-                GroupsArg::Union => Groups::Union,
-                GroupsArg::Leader => Groups::Leader,
-                GroupsArg::Frozen => Groups::Frozen,
+            (options.groups, options.join) = match groups {
+                GroupsArg::Union => (Groups::Together, Join::Max),
+                GroupsArg::Leader => (Groups::Together, Join::Leader),
+                GroupsArg::Frozen => (Groups::Frozen, options.join),
             };
         }
+        options.join = self.join.map_or(options.join, Into::into);
+        options.score = self.score.map_or(options.score, Into::into);
+        options.normalise = self.normalise.map(Into::into).or(options.normalise);
         let t = &self.target;
         let targets =
             [t.channels.map(Target::Channels), t.target_flops.map(Target::Flops), t.target_params.map(Target::Params)];
@@ -102,6 +155,40 @@ impl PruneKnobs {
         options.min_keep = self.min_keep.unwrap_or(options.min_keep);
         options.multiple_of = self.multiple_of.unwrap_or(options.multiple_of);
         options
+    }
+}
+
+impl From<JoinArg> for Join {
+    fn from(typed: JoinArg) -> Self {
+        match typed {
+            JoinArg::Max => Self::Max,
+            JoinArg::Mean => Self::Mean,
+            JoinArg::Sum => Self::Sum,
+            JoinArg::Leader => Self::Leader,
+        }
+    }
+}
+
+impl From<ScoreArg> for Criterion {
+    fn from(typed: ScoreArg) -> Self {
+        match typed {
+            ScoreArg::Gamma => Self::Gamma,
+            ScoreArg::GammaNorm => Self::GammaNorm,
+            ScoreArg::L1 => Self::L1,
+            ScoreArg::L2 => Self::L2,
+            ScoreArg::Median => Self::Median,
+            ScoreArg::Taylor => Self::Taylor,
+            ScoreArg::Deviation => Self::Deviation,
+        }
+    }
+}
+
+impl From<NormaliseArg> for Normalise {
+    fn from(typed: NormaliseArg) -> Self {
+        match typed {
+            NormaliseArg::None => Self::None,
+            NormaliseArg::Layer => Self::Layer,
+        }
     }
 }
 
@@ -115,7 +202,7 @@ struct Summary {
     /// Highest score that goes.
     threshold: f64,
     /// Share of all |gamma| that goes.
-    score_share: f64,
+    gamma_share: f64,
     blocks_removed: usize,
     /// None in a dry run, which does not build the slim net.
     proof_max_relative_difference: Option<f64>,
@@ -132,8 +219,8 @@ impl Prune {
             _ => None,
         };
         let network = self.net.read(term)?;
-        let means = self.means(&network, term)?;
-        let plan = prune::plan(&network, &options, means.as_ref())?;
+        let evidence = self.evidence(&network, options.score, term)?;
+        let plan = prune::plan(&network, &options, &evidence)?;
         let proof = folder.map(|folder| carry_out(&network, &plan, folder)).transpose()?;
         if self.json {
             return term::print_json(&self.summary(&plan, proof));
@@ -146,16 +233,19 @@ impl Prune {
         Ok(())
     }
 
-    /// What each filter gives on images spread evenly over the data set.
-    fn means(&self, network: &Network, term: Term) -> Result<Option<Means>> {
-        let Some(data) = &self.data else { return Ok(None) };
+    /// What the data set tells.
+    fn evidence(&self, network: &Network, score: Criterion, term: Term) -> Result<Evidence> {
+        let Some(data) = &self.data else {
+            // Fails before any work when the score needs data.
+            return score.check(&Evidence::default()).map(|()| Evidence::default());
+        };
         let dataset = labels::load(data, &Split::Train)?;
-        let step = dataset.samples.len().div_ceil(self.images.max(1)).max(1);
-        let paths: Vec<PathBuf> = dataset.samples.iter().step_by(step).map(|s| s.image.clone()).collect();
-        let bar = term.progress(paths.len(), "calibrating");
-        let means = mean_activations(network, paths, &mut |done| bar.set_position(done as u64))?;
+        let bar = term.progress(self.images, "calibrating");
+        let measuring = Measuring { images: self.images, threads: rayon::current_num_threads() };
+        let evidence =
+            evidence::measure(network, &dataset, score, measuring, &mut |done| bar.set_position(done as u64));
         bar.finish_and_clear();
-        Ok(Some(means))
+        evidence
     }
 
     fn summary(&self, plan: &PrunePlan, proof: Option<f64>) -> Summary {
@@ -166,7 +256,7 @@ impl Prune {
             bflops_before: plan.before.flops / 1e9,
             bflops_after: plan.after.flops / 1e9,
             threshold: plan.threshold,
-            score_share: plan.score_share,
+            gamma_share: plan.gamma_share,
             blocks_removed: plan.removed_blocks().count(),
             proof_max_relative_difference: proof,
             cfg: written("slim.cfg"),

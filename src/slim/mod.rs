@@ -17,13 +17,13 @@ pub use options::SlimOptions;
 use pictures::compare;
 pub use table::table;
 
-use crate::calibrate::mean_activations;
 use crate::detect::{DetectOptions, Detector};
+use crate::evidence::{self, Measuring};
 use crate::model::time_one_image;
 use crate::prove::prove;
 use crate::train::{self, Event, Job, TrainOptions};
 
-/// Images whose mean activations take the place of removed filters.
+/// Images that tell what removed filters leave behind and what filters are worth.
 const CALIBRATION_IMAGES: usize = 64;
 
 /// Validation images on that picture.
@@ -164,18 +164,14 @@ impl Pipeline<'_> {
     }
 
     fn prune_stage(&self, network: &Network, observe: &mut Observer) -> Result<Outcome> {
-        let means = mean_activations(network, self.calibration_images(), &mut |_| {})?;
-        let plan = prune::plan(network, &self.options.prune, Some(&means))?;
+        let options = &self.options.prune;
+        let measuring = Measuring { images: CALIBRATION_IMAGES, threads: self.threads };
+        let evidence = evidence::measure(network, self.train, options.score, measuring, &mut |_| {})?;
+        let plan = prune::plan(network, options, &evidence)?;
         observe(Progress::Plan(&plan));
         let pruned = prune::apply(network, &plan)?;
         observe(Progress::Proof(prove(&pruned)?));
         plan.save(&self.stage_folder("pruned").join("plan.json"))?;
         Ok(Outcome { network: pruned.compact, epochs: Vec::new() })
-    }
-
-    /// Training images spread evenly over the data set.
-    fn calibration_images(&self) -> Vec<PathBuf> {
-        let step = self.train.samples.len().div_ceil(CALIBRATION_IMAGES).max(1);
-        self.train.samples.iter().step_by(step).map(|s| s.image.clone()).collect()
     }
 }

@@ -109,6 +109,25 @@ fn prune_measures_what_it_removes_on_given_images() {
 }
 
 #[test]
+fn every_score_prunes_and_those_that_need_data_say_so() {
+    let scene = Scene::new();
+    let data = scene.data(2, "0 0.5 0.5 0.5 0.5\n");
+    let (cfg, weights) = (scene.arg("net.cfg"), scene.arg("net.weights"));
+    for score in ["gamma", "gamma-norm", "l1", "l2", "median", "taylor", "deviation"] {
+        let out = scene.arg(score);
+        let args = ["prune", &cfg, &weights, "--channels", "0.4", "--score", score, "--join", "mean", "--data", &data];
+        let pruned = json(&[&args[..], &["-o", &out]].concat());
+        assert!(pruned["params_after"].as_u64() < pruned["params_before"].as_u64(), "{score}");
+    }
+    for score in ["taylor", "deviation"] {
+        let output = yoloslim(&["prune", &cfg, &weights, "--score", score, "-o", &scene.arg("none")]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && message.contains("give --data"), "{message}");
+        assert!(!scene.path("none").exists());
+    }
+}
+
+#[test]
 fn a_dry_run_writes_nothing() {
     let scene = Scene::new();
     let before = scene.listing();

@@ -2,8 +2,8 @@
 //! flows through sums, products, pools and routes to the convolutions that read it.
 
 use super::Means;
+use crate::Network;
 use crate::graph::{Activation, Convolution, Graph, Op, Source};
-use crate::{Error, Network, Result};
 
 /// For every layer, what each output channel holds everywhere once its class is gone. Not a number where a channel
 /// never can be constant (what the image or a reorg feeds).
@@ -74,21 +74,6 @@ pub fn constant_betas(network: &Network, layer: usize, act: Activation, means: O
         Some(means) => means.iter().map(|mean| beta_for(act, *mean)).collect(),
         None => network.conv(layer).bias.clone(),
     }
-}
-
-/// Checks that means fit the net.
-pub fn check_means(network: &Network, means: &Means) -> Result<()> {
-    for (layer, values) in means {
-        let filters = network.weights.get(*layer).and_then(|w| w.as_ref()).map_or(0, |w| w.bias.len());
-        if filters != values.len() || values.iter().any(|v| !v.is_finite()) {
-            return Err(Error::at(
-                format!("means of layer #{layer}"),
-                format!("{} numbers for {filters} filters, or some that are not finite", values.len()),
-            )
-            .fix("measure the means on the net that is pruned"));
-        }
-    }
-    Ok(())
 }
 
 /// The beta for which `activation` gives `mean`, or what in its range is nearest: bisection on the part from the

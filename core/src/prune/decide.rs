@@ -6,23 +6,25 @@ use super::apply::without_blocks;
 use super::blocks::{self, Block, Form};
 use super::carriers::Readers;
 use super::channels::Channels;
-use super::constants::{check_means, left_behind};
+use super::constants::left_behind;
 use super::limits::{Fate, Limits};
 use super::plan::fingerprint;
 use super::scores::Scores;
+use super::scores::gamma;
 use super::select::{Budget, Selection};
 use super::widths::slim_graph;
-use super::{BlockPlan, Cost, LayerPlan, Means, PruneOptions, PrunePlan, WhyNot};
+use super::{BlockPlan, Cost, Evidence, LayerPlan, Means, PruneOptions, PrunePlan, WhyNot};
 use crate::{Error, Network, Result};
 
-/// Decides what goes. With `means`, a removed filter is replaced by its mean activation, else by act(beta), what
-/// remains of it when gamma is zero.
+/// Decides what goes. With means in the `evidence`, a removed filter is replaced by its mean activation, else by
+/// act(beta), what remains of it when gamma is zero.
 ///
 /// # Errors
-/// Options out of range; a target that can't be met, naming the nearest that can; means that do not fit the net.
-pub fn plan(network: &Network, options: &PruneOptions, means: Option<&Means>) -> Result<PrunePlan> {
+/// Options out of range; a target that can't be met, naming the nearest that can; evidence that does not fit the net
+/// or is not there though the score goes by it.
+pub fn plan(network: &Network, options: &PruneOptions, evidence: &Evidence) -> Result<PrunePlan> {
     options.check()?;
-    decide(network, options, means, |selection| selection.towards(options, &network.graph))
+    decide(network, options, evidence, |selection| selection.towards(options, &network.graph))
 }
 
 /// Decides what goes to keep within a budget of any kind, milliseconds on some device, say: as [`plan`], with
@@ -33,30 +35,29 @@ pub fn plan(network: &Network, options: &PruneOptions, means: Option<&Means>) ->
 pub fn plan_within(
     network: &Network,
     options: &PruneOptions,
-    means: Option<&Means>,
+    evidence: &Evidence,
     budget: &Budget,
 ) -> Result<PrunePlan> {
     options.check()?;
-    decide(network, options, means, |selection| selection.within(budget, &network.graph, options))
+    decide(network, options, evidence, |selection| selection.within(budget, &network.graph, options))
 }
 
 fn decide(
     network: &Network,
     options: &PruneOptions,
-    means: Option<&Means>,
+    evidence: &Evidence,
     select: impl Fn(&Selection) -> Result<Vec<Fate>>,
 ) -> Result<PrunePlan> {
-    if let Some(means) = means {
-        check_means(network, means)?;
-    }
+    evidence.check(network)?;
+    options.score.check(evidence)?;
     let blocks = blocks::blocks(network);
     let verdicts = blocks::choose(&blocks, options.layers);
     let forms = chosen(&blocks, &verdicts, options.layers)?;
     let (shallow, layers) = without_blocks(network, &forms)?;
-    let shallow_means = means.map(|m| renumbered(m, &layers));
+    let shallow_evidence = evidence.of_layers(&layers);
     let channels = Channels::of(&shallow.graph);
-    let scores = Scores::of(&shallow, &channels, options.criterion, options.groups);
-    let constants = left_behind(&shallow, shallow_means.as_ref());
+    let scores = Scores::of(&shallow, &channels, options, &shallow_evidence);
+    let constants = left_behind(&shallow, shallow_evidence.means.as_ref());
     let readers = Readers::of(&shallow, &channels, &constants);
     let limits = Limits::of(&shallow.graph, &channels, &scores, readers, options);
     let selection = Selection { graph: &shallow.graph, channels: &channels, scores: &scores, limits: &limits };
@@ -68,11 +69,11 @@ fn decide(
         options: *options,
         fingerprint: fingerprint(&network.graph),
         threshold: gone_scores.fold(0.0, f64::max),
-        score_share: score_share(&scores, &channels, gone),
+        gamma_share: gamma_share(&shallow, &channels, gone),
         before: Cost::of(&network.graph),
         after: Cost::of(&slim_graph(&shallow.graph, &channels, &kept)),
         blocks: blocks.into_iter().zip(verdicts).map(|(block, stays)| block_plan(block, stays)).collect(),
-        layers: layer_plans(network, &layers, &channels, &fates, means),
+        layers: layer_plans(network, &layers, &channels, &fates, evidence.means.as_ref()),
     })
 }
 
@@ -86,17 +87,14 @@ fn chosen(blocks: &[Block], verdicts: &[Option<WhyNot>], wanted: usize) -> Resul
     Ok(forms)
 }
 
-fn renumbered(means: &Means, layers: &[usize]) -> Means {
-    layers.iter().enumerate().filter_map(|(new, old)| Some((new, means.get(old)?.clone()))).collect()
-}
-
-/// The share of all filter scores that belongs to classes that go.
-fn score_share(scores: &Scores, channels: &Channels, gone: impl Fn(usize) -> bool) -> f64 {
+/// The share of all |gamma| that belongs to classes that go.
+fn gamma_share(network: &Network, channels: &Channels, gone: impl Fn(usize) -> bool) -> f64 {
     let (mut all, mut going) = (0.0, 0.0);
-    for (layer, filters) in scores.filters.iter().enumerate() {
-        for (score, &class) in filters.iter().flatten().zip(&channels.outputs[layer]) {
-            all += f64::from(*score);
-            going += if gone(class) { f64::from(*score) } else { 0.0 };
+    for (layer, _) in network.graph.convolutions() {
+        let gammas = gamma::scores(network.conv(layer));
+        for (gamma, &class) in gammas.iter().flatten().zip(&channels.outputs[layer]) {
+            all += f64::from(*gamma);
+            going += if gone(class) { f64::from(*gamma) } else { 0.0 };
         }
     }
     if all > 0.0 { going / all } else { 0.0 }

@@ -18,6 +18,7 @@ pub mod channels;
 pub mod compensate;
 pub mod constants;
 mod decide;
+mod evidence;
 pub mod limits;
 mod options;
 pub mod plan;
@@ -30,20 +31,17 @@ mod table;
 mod tests;
 pub mod widths;
 
-use std::collections::BTreeMap;
-
 pub use apply::apply;
 pub use decide::{plan, plan_within};
-pub use options::{Criterion, Groups, PruneOptions, Target};
+pub use evidence::{Evidence, Means, PerFilter};
+pub use options::{Groups, PruneOptions, Target};
 pub use plan::{BlockPlan, Cost, LayerPlan, PrunePlan};
 pub use proof::{PROOF_TOLERANCE, max_relative_difference};
 pub use reasons::{Reason, WhyNot};
+pub use scores::{Criterion, Join, Normalise};
 pub use select::Budget;
 
 use crate::Network;
-
-/// The mean activation of every filter over calibration images, `[filters]`, by convolution layer.
-pub type Means = BTreeMap<usize, Vec<f32>>;
 
 /// What [`apply()`] gives.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,16 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Criterion, Join, Normalise};
 use crate::{Error, Result};
 
 /// What a plan is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PruneOptions {
-    /// How the scores of channels that a graph ties together become one.
+    /// What may go of the channels that a graph ties together.
     pub groups: Groups,
     /// What a single filter is worth.
-    pub criterion: Criterion,
+    pub score: Criterion,
+    /// How the scores of filters that stay or go together become one.
+    pub join: Join,
+    /// How scores of different layers are made comparable; as it suits the score when none.
+    pub normalise: Option<Normalise>,
     /// How much goes.
     pub target: Target,
     /// Residual blocks to remove before channels are chosen; a block is one shortcut and the branch it closes.
@@ -26,8 +31,10 @@ pub struct PruneOptions {
 impl Default for PruneOptions {
     fn default() -> Self {
         Self {
-            groups: Groups::Union,
-            criterion: Criterion::Gamma,
+            groups: Groups::Together,
+            score: Criterion::Gamma,
+            join: Join::Max,
+            normalise: None,
             target: Target::Channels(0.5),
             layers: 0,
             min_keep: 0.01,
@@ -57,16 +64,14 @@ impl PruneOptions {
     }
 }
 
-/// How the scores of tied channels (all members of a residual group, say) become the score of one class.
+/// What may go of tied channels (those of all members of a residual group, say).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Groups {
-    /// A class is worth what its best member is worth (SlimYOLOv3).
+    /// A channel may go in all members together.
     #[default]
-    Union,
-    /// A class is worth what its first convolution, the one that opens the stage, is worth.
-    Leader,
-    /// What a shortcut ties, or an upsampling reads, stays whole.
+    Together,
+    /// What a shortcut ties, or an upsampling reads, stays whole (Lam1360's regular pruning).
     Frozen,
 }
 
@@ -75,20 +80,10 @@ impl Groups {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Union => "union",
-            Self::Leader => "leader",
+            Self::Together => "together",
             Self::Frozen => "frozen",
         }
     }
-}
-
-/// What a filter is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Criterion {
-    /// |gamma| of its batch normalisation (Liu et al. 2017, "Network Slimming").
-    #[default]
-    Gamma,
 }
 
 /// How much goes.

@@ -19,9 +19,9 @@ pub struct PrunePlan {
     pub fingerprint: String,
     /// The highest score that goes; 0 when nothing does.
     pub threshold: f64,
-    /// Share of all filter scores (|gamma|) that goes with the channels. Near 0 after sparsity training; more than
-    /// a few percent says that accuracy will suffer.
-    pub score_share: f64,
+    /// Share of all |gamma| that goes with the channels, whatever score chose them. Near 0 after sparsity training;
+    /// more than a few percent says that accuracy will suffer.
+    pub gamma_share: f64,
     /// The net as it is.
     pub before: Cost,
     /// The net as it will be.
@@ -136,11 +136,11 @@ impl PrunePlan {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.score_share > HARMLESS_SHARE {
+        if self.gamma_share > HARMLESS_SHARE {
             warnings.push(format!(
                 "the channels that go hold {:.0} % of all |gamma|, so accuracy will fall; train with sparsity first, or \
                  prune less",
-                self.score_share * 100.0
+                self.gamma_share * 100.0
             ));
         }
         warnings

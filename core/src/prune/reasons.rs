@@ -12,8 +12,8 @@ pub enum Reason {
     Image,
     /// A reorg layer reads or writes it: it mixes channels with positions.
     Reorg,
-    /// No batch normalisation scales it, or not all that is added up in it, so nothing tells what it is worth.
-    NoGamma,
+    /// The score can't tell what it is worth, or not all that is added up in it: no gamma scales it, say.
+    NoScore,
     /// A shortcut ties it or an upsampling reads it, and groups are frozen.
     Frozen,
     /// Its layer would have fewer filters than the least share to keep.
@@ -37,7 +37,7 @@ impl Reason {
             Self::ProtectedHead => "feed a head",
             Self::Image => "tied to the image",
             Self::Reorg => "tied to a reorg",
-            Self::NoGamma => "have no batch normalisation",
+            Self::NoScore => "have no score",
             Self::Frozen => "frozen by a shortcut or upsampling",
             Self::Floor => "kept by the floor",
             Self::Balance => "balance groups",

@@ -2,33 +2,27 @@
 
 use proptest::prelude::*;
 
-use super::random_net::{random_image, random_net};
+use super::random_net::{random_image, random_net, some_evidence};
 use crate::prune::{
-    Cost, Groups, Means, PROOF_TOLERANCE, PruneOptions, PrunePlan, Target, apply, blocks, max_relative_difference, plan,
+    Cost, Criterion, Evidence, Groups, Join, PROOF_TOLERANCE, PruneOptions, PrunePlan, Target, apply, blocks,
+    max_relative_difference, plan,
 };
 use crate::{Network, reference};
 
-fn groups() -> impl Strategy<Value = Groups> {
-    prop_oneof![Just(Groups::Union), Just(Groups::Leader), Just(Groups::Frozen)]
-}
-
 fn options() -> impl Strategy<Value = PruneOptions> {
-    (groups(), 0.0..0.99f64, 0.0..0.5f64, 1..4usize).prop_map(|(groups, share, min_keep, multiple_of)| PruneOptions {
+    let groups = prop::sample::select(vec![Groups::Together, Groups::Frozen]);
+    let join = prop::sample::select(vec![Join::Max, Join::Mean, Join::Sum, Join::Leader]);
+    let score = prop::sample::select(Criterion::ALL.to_vec());
+    let numbers = (0.0..0.99f64, 0.0..0.5f64, 1..4usize);
+    (groups, join, score, numbers).prop_map(|(groups, join, score, (share, min_keep, multiple_of))| PruneOptions {
         groups,
+        join,
+        score,
         target: Target::Channels(share),
         min_keep,
         multiple_of,
         ..PruneOptions::default()
     })
-}
-
-/// Means that each activation can give.
-fn some_means(network: &Network) -> Means {
-    let means = |(layer, c): (usize, &crate::graph::Convolution)| {
-        let values = (0..c.filters).map(|f| c.activation.apply(0.37 * f as f32 - 1.1));
-        (layer, values.collect())
-    };
-    network.graph.convolutions().map(means).collect()
 }
 
 fn removable_blocks(network: &Network) -> usize {
@@ -43,8 +37,9 @@ proptest! {
     fn the_compact_net_is_the_masked_net(seed in any::<u64>(), steps in 1..16usize, mut options in options(), measured in any::<bool>(), layers in 0..3usize) {
         let network = random_net(seed, steps);
         options.layers = layers.min(removable_blocks(&network));
-        let means = measured.then(|| some_means(&network));
-        let plan = plan(&network, &options, means.as_ref()).unwrap();
+        let mut evidence = some_evidence(&network);
+        evidence.means = evidence.means.filter(|_| measured);
+        let plan = plan(&network, &options, &evidence).unwrap();
         let pruned = apply(&network, &plan).unwrap();
         let image = random_image(&network, seed);
         let (masked, compact) = (reference::run(&pruned.masked, &image), reference::run(&pruned.compact, &image));
@@ -61,10 +56,10 @@ proptest! {
         let mut options = PruneOptions { min_keep: 0.0, ..PruneOptions::default() };
         // The largest share that takes classes of score zero only.
         let channels = super::super::channels::Channels::of(&network.graph);
-        let scores = super::super::scores::Scores::of(&network, &channels, options.criterion, options.groups);
+        let scores = super::super::scores::Scores::of(&network, &channels, &options, &Evidence::default());
         let zeros = scores.candidates.iter().filter(|c| c.score == 0.0).count();
         options.target = Target::Channels(zeros as f64 / (scores.candidates.len() as f64 + 1e-6).max(1.0));
-        let plan = plan(&network, &options, None).unwrap();
+        let plan = plan(&network, &options, &Evidence::default()).unwrap();
         prop_assert_eq!(plan.threshold, 0.0);
         let pruned = apply(&network, &plan).unwrap();
         let image = random_image(&network, seed);

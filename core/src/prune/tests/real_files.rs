@@ -9,7 +9,10 @@ use super::random_net::{random_image, randomise};
 use crate::darknet::{Cfg, WeightsFile};
 use crate::graph::Graph;
 use crate::prune::channels::Channels;
-use crate::prune::{Cost, Groups, PROOF_TOLERANCE, PruneOptions, Target, apply, max_relative_difference, plan};
+use crate::prune::{
+    Cost, Criterion, Evidence, Groups, Join, PROOF_TOLERANCE, PruneOptions, Target, apply, max_relative_difference,
+    plan,
+};
 use crate::{Network, files, reference};
 
 /// A shared file, unless it is not there.
@@ -45,7 +48,7 @@ fn trained(name: &str) -> Option<Network> {
 
 /// Prunes, proves, and checks that the files say what was pruned.
 fn prune(name: &str, network: &Network, options: &PruneOptions) {
-    let plan = plan(network, options, None).unwrap();
+    let plan = plan(network, options, &Evidence::default()).unwrap();
     let pruned = apply(network, &plan).unwrap();
     assert_eq!(plan.after, Cost::of(&pruned.compact.graph), "{name}");
     let gone = 1.0 - plan.after.flops / plan.before.flops;
@@ -82,8 +85,13 @@ fn nets_in_use_lose_most_of_their_operations() {
 fn trained_nets_lose_operations_too() {
     for (name, layers) in [("weights/yolo-fastest-1.1", 2), ("weights/yoloface-50k", 0), ("weights/yolov3-tiny", 0)] {
         let Some(network) = trained(name) else { continue };
-        for groups in [Groups::Union, Groups::Leader, Groups::Frozen] {
-            let options = PruneOptions { groups, target: Target::Flops(0.3), layers, ..PruneOptions::default() };
+        let base = || PruneOptions { target: Target::Flops(0.3), layers, ..PruneOptions::default() };
+        for options in [
+            base(),
+            PruneOptions { join: Join::Leader, ..base() },
+            PruneOptions { groups: Groups::Frozen, ..base() },
+            PruneOptions { score: Criterion::Median, join: Join::Mean, ..base() },
+        ] {
             prune(name, &network, &options);
         }
     }
@@ -94,7 +102,7 @@ fn multiples_of_eight_hold_in_every_layer() {
     let Some(network) = trained("weights/yolov3-tiny") else { return };
     let options = PruneOptions { target: Target::Flops(0.5), multiple_of: 8, ..PruneOptions::default() };
     prune("yolov3-tiny", &network, &options);
-    let plan = plan(&network, &options, None).unwrap();
+    let plan = plan(&network, &options, &Evidence::default()).unwrap();
     assert!(plan.layers.iter().all(|l| l.filters == 255 || l.kept.len() % 8 == 0), "{plan}");
 }
 

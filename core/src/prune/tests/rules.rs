@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::Network;
 use crate::darknet::Cfg;
 use crate::prune::{
-    Budget, Groups, PROOF_TOLERANCE, PruneOptions, PrunePlan, Reason, Target, WhyNot, apply, max_relative_difference,
-    plan, plan_within,
+    Budget, Criterion, Evidence, Groups, Join, PROOF_TOLERANCE, PruneOptions, PrunePlan, Reason, Target, WhyNot, apply,
+    max_relative_difference, plan, plan_within,
 };
 use crate::{cost, reference};
 
@@ -45,27 +45,32 @@ fn proven(network: &Network, plan: &PrunePlan) -> Network {
 }
 
 #[test]
-fn groups_differ_in_whose_score_counts() {
+fn joins_differ_in_whose_score_counts_and_frozen_groups_stay() {
     // A stage of two members, 0 and 2, and a free layer 1 between them.
     let layers =
         format!("{}{}{}[shortcut]\nfrom=-3\nactivation=linear\n", conv(4, 1, ""), conv(4, 1, ""), conv(4, 1, ""));
     let network =
         net(&layers, &[(0, &[0.9, 0.1, 0.2, 0.8]), (1, &[0.3, 0.5, 0.6, 0.7]), (2, &[0.05, 0.95, 0.15, 0.04])]);
-    let cases: [(Groups, f64, &[usize], &[usize]); 3] = [
-        // Union: stage 0.9, 0.95, 0.2, 0.8.
-        (Groups::Union, 0.25, &[0, 1, 3], &[1, 2, 3]),
+    let cases = [
+        // Max: stage 0.9, 0.95, 0.2, 0.8.
+        (Groups::Together, Join::Max, 0.25, vec![0, 1, 3], vec![1, 2, 3]),
         // Leader: stage 0.9, 0.1, 0.2, 0.8.
-        (Groups::Leader, 0.25, &[0, 3], &[0, 1, 2, 3]),
+        (Groups::Together, Join::Leader, 0.25, vec![0, 3], vec![0, 1, 2, 3]),
+        // Mean: stage 0.475, 0.525, 0.175, 0.42.
+        (Groups::Together, Join::Mean, 0.4, vec![0, 1], vec![1, 2, 3]),
+        // Sum: stage 0.95, 1.05, 0.35, 0.84.
+        (Groups::Together, Join::Sum, 0.5, vec![0, 1, 3], vec![3]),
         // Frozen: only layer 1 may lose anything.
-        (Groups::Frozen, 0.5, &[0, 1, 2, 3], &[2, 3]),
+        (Groups::Frozen, Join::Max, 0.5, vec![0, 1, 2, 3], vec![2, 3]),
     ];
-    for (groups, share, stage, free) in cases {
-        let plan = plan(&network, &PruneOptions { groups, ..options(share) }, None).unwrap();
-        let wanted = [(0, stage.to_vec()), (1, free.to_vec()), (2, stage.to_vec()), (4, (0..6).collect())];
-        assert_eq!(kept(&plan), wanted, "{groups:?}");
+    for (groups, join, share, stage, free) in cases {
+        let plan = plan(&network, &PruneOptions { groups, join, ..options(share) }, &Evidence::default()).unwrap();
+        let wanted = [(0, stage.clone()), (1, free), (2, stage), (4, (0..6).collect())];
+        assert_eq!(kept(&plan), wanted, "{groups:?} {join:?}");
         proven(&network, &plan);
     }
-    let frozen = plan(&network, &PruneOptions { groups: Groups::Frozen, ..options(0.5) }, None).unwrap();
+    let frozen =
+        plan(&network, &PruneOptions { groups: Groups::Frozen, ..options(0.5) }, &Evidence::default()).unwrap();
     assert_eq!(frozen.layers[0].stays, BTreeMap::from([(Reason::Frozen, vec![0, 1, 2, 3])]));
     assert_eq!(frozen.layers[3].stays, BTreeMap::from([(Reason::ProtectedHead, (0..6).collect())]));
 }
@@ -74,7 +79,7 @@ fn groups_differ_in_whose_score_counts() {
 fn a_layer_keeps_its_floor_by_its_best_filters() {
     let network = net(&(conv(4, 1, "") + &conv(4, 1, "")), &[(0, &[0.1, 0.2, 0.4, 0.3]), (1, &[5.0; 4])]);
     for (min_keep, wanted) in [(0.0, vec![2]), (0.5, vec![2, 3]), (0.8, vec![1, 2, 3])] {
-        let plan = plan(&network, &PruneOptions { min_keep, ..options(0.5) }, None).unwrap();
+        let plan = plan(&network, &PruneOptions { min_keep, ..options(0.5) }, &Evidence::default()).unwrap();
         assert_eq!(plan.layers[0].kept, wanted, "{min_keep}");
         assert_eq!(plan.layers[0].stays[&Reason::Floor], wanted, "{min_keep}");
     }
@@ -86,7 +91,7 @@ fn filters_are_rounded_up_to_a_multiple_by_the_best_that_would_go() {
     let network = net(&(conv(8, 1, "") + &conv(6, 1, "")), &[(0, &gammas), (1, &[5.0; 6])]);
     for (low, wanted, back) in [(3, vec![0, 1, 2, 3, 4, 5, 6, 7], vec![0, 2, 4]), (6, vec![1, 3, 5, 7], vec![5, 7])] {
         let share = f64::from(low) / 14.0 + 1e-9;
-        let plan = plan(&network, &PruneOptions { multiple_of: 4, ..options(share) }, None).unwrap();
+        let plan = plan(&network, &PruneOptions { multiple_of: 4, ..options(share) }, &Evidence::default()).unwrap();
         assert_eq!(plan.layers[0].kept, wanted);
         assert_eq!(plan.layers[0].stays[&Reason::Multiple], back);
         // Six is no multiple of four and has nothing to fill it up with: the layer stays whole.
@@ -98,7 +103,7 @@ fn filters_are_rounded_up_to_a_multiple_by_the_best_that_would_go() {
 fn the_parts_of_a_grouped_route_stay_equally_wide() {
     let layers = conv(6, 1, "") + "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n" + &conv(4, 1, "");
     let network = net(&layers, &[(0, &[0.1, 0.2, 0.3, 0.9, 0.8, 0.15]), (2, &[5.0; 4])]);
-    let plan = plan(&network, &options(0.4), None).unwrap();
+    let plan = plan(&network, &options(0.4), &Evidence::default()).unwrap();
     // 0.1, 0.15, 0.2 and 0.3 are low; the first half gets back as many as the second keeps.
     assert_eq!(plan.layers[0].kept, [1, 2, 3, 4]);
     assert_eq!(plan.layers[0].stays[&Reason::Balance], [1, 2]);
@@ -109,7 +114,7 @@ fn the_parts_of_a_grouped_route_stay_equally_wide() {
 fn the_groups_of_a_convolution_stay_equally_wide_on_both_sides() {
     let layers = conv(8, 1, "") + &conv(4, 3, "groups=2\n");
     let network = net(&layers, &[(0, &[0.1, 0.2, 0.9, 0.9, 0.9, 0.9, 0.9, 0.3]), (1, &[0.9, 0.9, 0.15, 0.8])]);
-    let plan = plan(&network, &options(0.34), None).unwrap();
+    let plan = plan(&network, &options(0.34), &Evidence::default()).unwrap();
     // Low: 0.1, 0.2, 0.3 of the first layer and 0.15 of the second.
     assert_eq!(plan.layers[0].kept, [1, 2, 3, 4, 5, 6]);
     assert_eq!(plan.layers[1].kept, [0, 1, 2, 3]);
@@ -121,7 +126,7 @@ fn the_groups_of_a_convolution_stay_equally_wide_on_both_sides() {
 fn a_depthwise_convolution_follows_its_input_and_counts_for_the_union() {
     let layers = conv(4, 1, "") + &conv(4, 3, "groups=4\n") + &conv(4, 1, "");
     let network = net(&layers, &[(0, &[0.1, 0.2, 0.1, 0.9]), (1, &[0.1, 0.1, 0.7, 0.9]), (2, &[5.0; 4])]);
-    let plan = plan(&network, &options(0.25), None).unwrap();
+    let plan = plan(&network, &options(0.25), &Evidence::default()).unwrap();
     assert_eq!((&plan.layers[0].kept, &plan.layers[1].kept), (&vec![2, 3], &vec![2, 3]));
     let compact = proven(&network, &plan);
     let text = compact.cfg.to_string();
@@ -137,15 +142,15 @@ fn one_carrier_serves_all_padded_readers_and_only_where_constants_show() {
         + &conv(3, 3, "")
         + "[route]\nlayers=-1,1\n";
     let mut network = net(&layers, &[(0, &[0.1, 0.2, 0.3, 0.15, 5.0, 5.0]), (1, &[5.0; 3]), (4, &[5.0; 3])]);
-    let without = plan(&network, &options(0.34), None).unwrap();
+    let without = plan(&network, &options(0.34), &Evidence::default()).unwrap();
     assert_eq!((without.layers[0].kept.as_slice(), without.layers[0].carriers.len()), (&[4, 5][..], 0));
     network.conv_mut(0).bias.fill(0.7);
-    let with = plan(&network, &options(0.34), None).unwrap();
+    let with = plan(&network, &options(0.34), &Evidence::default()).unwrap();
     // The one that is worth least gives itself up.
     assert_eq!((with.layers[0].kept.as_slice(), with.layers[0].carriers.as_slice()), (&[0, 4, 5][..], &[0][..]));
     proven(&network, &with);
     // What one channel leaves behind needs no carrier: the channel itself can stay for the same price.
-    let one = plan(&network, &options(0.1), None).unwrap();
+    let one = plan(&network, &options(0.1), &Evidence::default()).unwrap();
     assert_eq!((one.layers[0].kept.len(), one.layers[0].carriers.len()), (6, 0));
     assert_eq!(one.layers[0].stays[&Reason::CarriesConstants], [0]);
 }
@@ -173,7 +178,7 @@ fn residual_blocks_of_any_form_go_by_their_score_and_references_are_mended() {
     for (layer, gamma) in [(2, 0.5), (6, 0.2), (10, 0.1), (13, 0.1)] {
         network.conv_mut(layer).norm.as_mut().unwrap().gamma.fill(gamma);
     }
-    let plan = plan(&network, &PruneOptions { layers: 1, ..options(0.0) }, None).unwrap();
+    let plan = plan(&network, &PruneOptions { layers: 1, ..options(0.0) }, &Evidence::default()).unwrap();
     let verdicts: Vec<_> = plan.blocks.iter().map(|b| (b.shortcut, b.stays)).collect();
     let wanted = [
         (3, Some(WhyNot::NotAmongLowest)),
@@ -188,10 +193,11 @@ fn residual_blocks_of_any_form_go_by_their_score_and_references_are_mended() {
     assert_eq!(compact.cfg.layers()[6].get("from"), Some("3"));
     assert_eq!(compact.cfg.layers()[10].get("layers"), Some("3,8"));
     assert_eq!(compact.cfg.layers()[9].get("from"), Some("-3"));
-    let both = super::super::plan(&network, &PruneOptions { layers: 2, ..options(0.5) }, None).unwrap();
+    let both = super::super::plan(&network, &PruneOptions { layers: 2, ..options(0.5) }, &Evidence::default()).unwrap();
     let compact = proven(&network, &both);
     assert_eq!(compact.cfg.layers()[7].get("layers"), Some("0,5"));
-    let message = super::super::plan(&network, &PruneOptions { layers: 3, ..options(0.0) }, None).unwrap_err();
+    let message =
+        super::super::plan(&network, &PruneOptions { layers: 3, ..options(0.0) }, &Evidence::default()).unwrap_err();
     assert_eq!(message.to_string(), "layers: 3 residual blocks should go, but only 2 can; ask for 2 or fewer");
 }
 
@@ -210,7 +216,7 @@ fn a_share_of_operations_or_parameters_is_met_within_one_percent() {
         for share in [0.1, 0.3, 0.55, 0.8] {
             for target in [Target::Flops(share), Target::Params(share)] {
                 let options = PruneOptions { target, multiple_of, ..options(0.0) };
-                let plan = plan(&network, &options, None).unwrap();
+                let plan = plan(&network, &options, &Evidence::default()).unwrap();
                 let (before, after) = match target {
                     Target::Flops(_) => (plan.before.flops, plan.after.flops),
                     _ => (plan.before.params as f64, plan.after.params as f64),
@@ -230,13 +236,14 @@ fn any_cost_can_be_a_budget() {
     let network = wide_net();
     let filters = |g: &crate::graph::Graph| g.convolutions().map(|(_, c)| c.filters as f64).sum();
     let budget = Budget { cost: &filters, at_most: 80.0, unit: "filters", option: "filters" };
-    let plan = plan_within(&network, &options(0.0), None, &budget).unwrap();
+    let plan = plan_within(&network, &options(0.0), &Evidence::default(), &budget).unwrap();
     assert_eq!(filters(&apply(&network, &plan).unwrap().compact.graph), 80.0);
-    let message =
-        plan_within(&network, &options(0.0), None, &Budget { at_most: 9.0, ..budget }).unwrap_err().to_string();
+    let message = plan_within(&network, &options(0.0), &Evidence::default(), &Budget { at_most: 9.0, ..budget })
+        .unwrap_err()
+        .to_string();
     // A real channel and a carrier in each layer but the last, which no padded layer reads, and the head.
     assert!(
-        message.starts_with("filters: 9 filters can't be reached: the narrowest net with groups union, min-keep 0")
+        message.starts_with("filters: 9 filters can't be reached: the narrowest net with groups together, min-keep 0")
     );
     assert!(message.ends_with("ask for 13 filters or more, or lower min-keep"), "{message}");
 }
@@ -245,25 +252,25 @@ fn any_cost_can_be_a_budget() {
 fn a_target_out_of_reach_names_the_nearest_and_that_one_can_be_met() {
     let network = wide_net();
     let ask = |share| PruneOptions { target: Target::Flops(share), min_keep: 0.5, ..options(0.0) };
-    let message = plan(&network, &ask(0.9), None).unwrap_err().to_string();
+    let message = plan(&network, &ask(0.9), &Evidence::default()).unwrap_err().to_string();
     let nearest: f64 = message.split("ask for ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     assert!(message.starts_with("target-flops: at most ") && (0.5..0.8).contains(&nearest), "{message}");
-    assert!(plan(&network, &ask(nearest), None).is_ok());
-    assert!(plan(&network, &ask(nearest + 0.002), None).is_err());
+    assert!(plan(&network, &ask(nearest), &Evidence::default()).is_ok());
+    assert!(plan(&network, &ask(nearest + 0.002), &Evidence::default()).is_err());
 }
 
 #[test]
 fn a_budget_counts_the_blocks_that_go() {
     let network = residual_net();
     let target = Target::Flops(0.5);
-    let plan = plan(&network, &PruneOptions { layers: 2, target, ..options(0.0) }, None).unwrap();
+    let plan = plan(&network, &PruneOptions { layers: 2, target, ..options(0.0) }, &Evidence::default()).unwrap();
     assert!(plan.after.flops <= 0.5 * cost::flops(&network.graph));
 }
 
 #[test]
 fn a_plan_for_another_net_is_refused() {
     let network = wide_net();
-    let plan = plan(&network, &options(0.5), None).unwrap();
+    let plan = plan(&network, &options(0.5), &Evidence::default()).unwrap();
     let other = residual_net();
     assert!(apply(&other, &plan).unwrap_err().to_string().contains("plan: it has 5 convolutions, the net 11"));
     let text = network.cfg.to_string().replacen("size=3", "size=1", 1);
@@ -285,7 +292,7 @@ fn a_plan_for_another_net_is_refused() {
 fn a_saved_plan_comes_back_and_a_damaged_one_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plan.json");
-    let plan = plan(&wide_net(), &options(0.5), None).unwrap();
+    let plan = plan(&wide_net(), &options(0.5), &Evidence::default()).unwrap();
     plan.save(&path).unwrap();
     assert_eq!(PrunePlan::load(&path).unwrap(), plan);
     std::fs::write(&path, "{\"options\": 3}").unwrap();
@@ -295,8 +302,8 @@ fn a_saved_plan_comes_back_and_a_damaged_one_is_named() {
 #[test]
 fn a_plan_that_takes_much_of_gamma_warns() {
     let network = net(&(conv(4, 1, "") + &conv(4, 1, "")), &[(0, &[0.01, 5.0, 5.0, 3.0]), (1, &[5.0; 4])]);
-    assert!(plan(&network, &options(0.13), None).unwrap().warnings().is_empty());
-    let warnings = plan(&network, &options(0.3), None).unwrap().warnings();
+    assert!(plan(&network, &options(0.13), &Evidence::default()).unwrap().warnings().is_empty());
+    let warnings = plan(&network, &options(0.3), &Evidence::default()).unwrap().warnings();
     assert!(warnings.len() == 1 && warnings[0].contains("hold 9 % of all |gamma|"), "{warnings:?}");
 }
 
@@ -304,19 +311,20 @@ fn a_plan_that_takes_much_of_gamma_warns() {
 fn means_take_the_place_of_removed_channels() {
     let network = net(&(conv(4, 1, "") + &conv(4, 1, "")), &[(0, &[0.1, 5.0, 5.0, 5.0]), (1, &[5.0; 4])]);
     let means = BTreeMap::from([(0, vec![0.75, 0.0, 0.0, 0.0])]);
-    let plan = plan(&network, &options(0.13), Some(&means)).unwrap();
+    let evidence = Evidence { means: Some(means), ..Evidence::default() };
+    let plan = plan(&network, &options(0.13), &evidence).unwrap();
     let masked = apply(&network, &plan).unwrap().masked;
     assert!((masked.conv(0).bias[0] - 0.75).abs() < 1e-6);
     assert_eq!(masked.conv(0).norm.as_ref().unwrap().gamma, [0.0, 5.0, 5.0, 5.0]);
     proven(&network, &plan);
-    let wrong = BTreeMap::from([(0, vec![0.75])]);
-    let message = super::super::plan(&network, &options(0.13), Some(&wrong)).unwrap_err().to_string();
+    let wrong = Evidence { means: Some(BTreeMap::from([(0, vec![0.75])])), ..Evidence::default() };
+    let message = super::super::plan(&network, &options(0.13), &wrong).unwrap_err().to_string();
     assert!(message.contains("means of layer #0: 1 numbers for 4 filters"), "{message}");
 }
 
 #[test]
 fn the_table_has_every_layer_and_what_is_won() {
-    let plan = plan(&residual_net(), &PruneOptions { layers: 1, ..options(0.3) }, None).unwrap();
+    let plan = plan(&residual_net(), &PruneOptions { layers: 1, ..options(0.3) }, &Evidence::default()).unwrap();
     let text = plan.to_string();
     assert!(
         text.contains("goes with its residual block") && text.contains("residual blocks that go: 1 of 4"),
@@ -324,4 +332,28 @@ fn the_table_has_every_layer_and_what_is_won() {
     );
     assert!(text.contains("6 feed a head") && text.contains("BFLOPs"), "{text}");
     assert_eq!(text.lines().take_while(|l| !l.is_empty()).count(), 1 + plan.layers.len());
+}
+
+#[test]
+fn a_score_that_goes_by_data_is_refused_without() {
+    for (score, wanted) in [(Criterion::Taylor, "gradients"), (Criterion::Deviation, "activations")] {
+        let options = PruneOptions { score, ..options(0.5) };
+        let message = plan(&wide_net(), &options, &Evidence::default()).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("score {}: goes by {wanted}", score.name())), "{message}");
+    }
+}
+
+#[test]
+fn a_score_chooses_by_what_it_was_given() {
+    let network = net(&(conv(4, 1, "") + &conv(4, 1, "")), &[(0, &[0.1, 0.2, 0.3, 0.4]), (1, &[5.0; 4])]);
+    let measured = BTreeMap::from([(0, vec![4.0, 1.0, 3.0, 2.0]), (1, vec![9.0; 4]), (2, vec![9.0; 6])]);
+    let evidence = Evidence { deviations: Some(measured.clone()), taylor: Some(measured), ..Evidence::default() };
+    // Deviation weighs by gamma: 0.4, 0.2, 0.9, 0.8.
+    let cases: [(Criterion, &[usize]); 3] =
+        [(Criterion::Gamma, &[2, 3]), (Criterion::Taylor, &[0, 2]), (Criterion::Deviation, &[2, 3])];
+    for (score, wanted) in cases {
+        let plan = plan(&network, &PruneOptions { score, ..options(0.25) }, &evidence).unwrap();
+        assert_eq!(plan.layers[0].kept, wanted, "{score:?}");
+        proven(&network, &plan);
+    }
 }

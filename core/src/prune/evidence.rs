@@ -1,0 +1,92 @@
+//! What was measured of a net on data: core runs nothing itself, so it comes in as numbers.
+
+use std::collections::BTreeMap;
+
+use crate::{Error, Network, Result};
+
+/// One number a filter, `[filters]`, by convolution layer.
+pub type PerFilter = BTreeMap<usize, Vec<f32>>;
+
+/// The mean activation of every filter over calibration images.
+pub type Means = PerFilter;
+
+/// What a plan may know beside the weights; each part may be missing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Evidence {
+    /// Mean activation of each filter: it takes the filter's place when that goes. act(beta) does without.
+    pub means: Option<Means>,
+    /// Standard deviation of each filter's activation, for [`super::Criterion::Deviation`].
+    pub deviations: Option<PerFilter>,
+    /// How much the loss would change without each filter, to first order, for [`super::Criterion::Taylor`].
+    pub taylor: Option<PerFilter>,
+}
+
+impl Evidence {
+    /// Checks that every part has one finite number for each filter of the layers that it speaks of.
+    ///
+    /// # Errors
+    /// Names the first part and layer that don't fit.
+    pub fn check(&self, network: &Network) -> Result<()> {
+        for (what, part) in self.parts() {
+            for (layer, values) in part {
+                let filters = network.weights.get(*layer).and_then(|w| w.as_ref()).map_or(0, |w| w.bias.len());
+                if filters != values.len() || values.iter().any(|v| !v.is_finite()) {
+                    let cause = format!("{} numbers for {filters} filters, or some that are not finite", values.len());
+                    return Err(Error::at(format!("{what} of layer #{layer}"), cause)
+                        .fix("measure them on the net that is pruned, with weights of a run that did not diverge"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The evidence of a net of which only `layers` stay, by their new indices.
+    #[must_use]
+    pub fn of_layers(&self, layers: &[usize]) -> Self {
+        let renumbered = |part: &Option<PerFilter>| {
+            let part = part.as_ref()?;
+            Some(layers.iter().enumerate().filter_map(|(new, old)| Some((new, part.get(old)?.clone()))).collect())
+        };
+        Self {
+            means: renumbered(&self.means),
+            deviations: renumbered(&self.deviations),
+            taylor: renumbered(&self.taylor),
+        }
+    }
+
+    fn parts(&self) -> impl Iterator<Item = (&'static str, &PerFilter)> {
+        let parts = [("means", &self.means), ("deviations", &self.deviations), ("taylor scores", &self.taylor)];
+        parts.into_iter().filter_map(|(what, part)| Some((what, part.as_ref()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::darknet::Cfg;
+
+    #[test]
+    fn numbers_that_do_not_fit_the_net_are_named() {
+        let cfg = "[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=2\n[maxpool]\n";
+        let network = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap();
+        let part = |layer: usize, values: &[f32]| Some(BTreeMap::from([(layer, values.to_vec())]));
+        let good = Evidence { means: part(0, &[1.0, 2.0]), deviations: part(0, &[0.0, 1.0]), taylor: None };
+        assert_eq!(good.check(&network), Ok(()));
+        for (bad, named) in [
+            (Evidence { means: part(0, &[1.0]), ..good.clone() }, "means of layer #0: 1 numbers for 2 filters"),
+            (Evidence { deviations: part(1, &[1.0]), ..good.clone() }, "deviations of layer #1: 1 numbers for 0"),
+            (Evidence { taylor: part(0, &[1.0, f32::NAN]), ..good.clone() }, "taylor scores of layer #0"),
+        ] {
+            let message = bad.check(&network).unwrap_err().to_string();
+            assert!(message.starts_with(named), "{message}");
+        }
+    }
+
+    #[test]
+    fn evidence_follows_its_layers() {
+        let means = BTreeMap::from([(0, vec![1.0]), (2, vec![3.0]), (5, vec![6.0])]);
+        let evidence = Evidence { means: Some(means), ..Evidence::default() }.of_layers(&[0, 1, 4, 5]);
+        assert_eq!(evidence.means, Some(BTreeMap::from([(0, vec![1.0]), (3, vec![6.0])])));
+        assert_eq!(evidence.taylor, None);
+    }
+}

@@ -1,0 +1,93 @@
+//! The scores by their names.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Normalise, deviation, gamma, gamma_norm, geometric_median, l1, l2, taylor};
+use crate::prune::Evidence;
+use crate::{Error, Network, Result};
+
+/// What a filter is worth. Each says in its file what it does where no normalisation follows a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Criterion {
+    /// [`gamma`]
+    #[default]
+    Gamma,
+    /// [`gamma_norm`]
+    GammaNorm,
+    /// [`l1`]
+    L1,
+    /// [`l2`]
+    L2,
+    /// [`geometric_median`]
+    Median,
+    /// [`taylor`]
+    Taylor,
+    /// [`deviation`]
+    Deviation,
+}
+
+impl Criterion {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Gamma, Self::GammaNorm, Self::L1, Self::L2, Self::Median, Self::Taylor, Self::Deviation];
+
+    /// The name that options use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gamma => "gamma",
+            Self::GammaNorm => "gamma-norm",
+            Self::L1 => "l1",
+            Self::L2 => "l2",
+            Self::Median => "median",
+            Self::Taylor => "taylor",
+            Self::Deviation => "deviation",
+        }
+    }
+
+    /// How its scores are normalised unless told otherwise: norms and distances grow with the number of weights of
+    /// a filter, so those of different layers mean nothing to each other.
+    #[must_use]
+    pub fn normalise(self) -> Normalise {
+        match self {
+            Self::Gamma | Self::Taylor | Self::Deviation => Normalise::None,
+            Self::GammaNorm | Self::L1 | Self::L2 | Self::Median => Normalise::Layer,
+        }
+    }
+
+    /// What the filters of convolution `layer` are worth, `[filters]`; none where this can't tell.
+    ///
+    /// # Panics
+    /// If `layer` is no convolution.
+    #[must_use]
+    pub fn scores(self, network: &Network, layer: usize, evidence: &Evidence) -> Option<Vec<f32>> {
+        let weights = network.conv(layer);
+        match self {
+            Self::Gamma => gamma::scores(weights),
+            Self::GammaNorm => Some(gamma_norm::scores(weights)),
+            Self::L1 => Some(l1::scores(weights)),
+            Self::L2 => Some(l2::scores(weights)),
+            Self::Median => Some(geometric_median::scores(weights)),
+            Self::Taylor => taylor::scores(evidence.taylor.as_ref()?, layer),
+            Self::Deviation => deviation::scores(weights, evidence.deviations.as_ref()?, layer),
+        }
+    }
+
+    /// Fails when what it goes by was not measured.
+    ///
+    /// # Errors
+    /// Names the score.
+    pub fn check(self, evidence: &Evidence) -> Result<()> {
+        let (there, what) = match self {
+            Self::Taylor => (evidence.taylor.is_some(), "gradients over labelled images"),
+            Self::Deviation => (evidence.deviations.is_some(), "activations over images"),
+            _ => (true, ""),
+        };
+        if there {
+            return Ok(());
+        }
+        Err(Error::at(format!("score {}", self.name()), format!("goes by {what}, which were not measured"))
+            .fix("give --data, or another score"))
+    }
+}

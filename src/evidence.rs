@@ -1,0 +1,47 @@
+//! What pruning goes by beside the weights, measured on a data set.
+
+use std::path::PathBuf;
+
+use yoloslim_core::labels::Dataset;
+use yoloslim_core::prune::{Criterion, Evidence};
+use yoloslim_core::{Network, Result};
+
+use crate::calibrate::observe_activations;
+use crate::taylor::{TaylorOptions, taylor_scores};
+
+/// Images of a training batch whose gradients are taken together.
+const TAYLOR_BATCH: usize = 8;
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measuring {
+    /// Images that are looked at.
+    pub images: usize,
+    /// Threads of the loader.
+    pub threads: usize,
+}
+
+/// Means and deviations of all activations over images spread evenly over the data set, and gradients over as many
+/// images where `score` goes by them; `progress` is told how many images are done.
+///
+/// # Errors
+/// The first image that can't be read; for gradients, a data set of other classes than the net's.
+pub fn measure(
+    network: &Network,
+    dataset: &Dataset,
+    score: Criterion,
+    measuring: Measuring,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Evidence> {
+    let images = measuring.images.max(1);
+    let step = dataset.samples.len().div_ceil(images).max(1);
+    let paths: Vec<PathBuf> = dataset.samples.iter().step_by(step).map(|s| s.image.clone()).collect();
+    let mut evidence = observe_activations(network, paths, progress)?;
+    if score == Criterion::Taylor {
+        let batches = images.div_ceil(TAYLOR_BATCH);
+        let options = TaylorOptions { batches, batch: TAYLOR_BATCH, threads: measuring.threads };
+        let mut images_done = |batches: usize| progress((batches * TAYLOR_BATCH).min(images));
+        evidence.taylor = Some(taylor_scores(network, dataset, options, &mut images_done)?);
+    }
+    Ok(evidence)
+}
