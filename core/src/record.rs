@@ -54,6 +54,9 @@ pub struct EpochRecord {
     pub map50: Option<f64>,
     /// Distribution of the absolute BN gammas after the epoch.
     pub gammas: Option<GammaSummary>,
+    /// What the controller of `--sparsity auto` did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparsity: Option<SparsityRecord>,
     /// Wall-clock time, validation included.
     pub seconds: f64,
     /// Share of the time that training waited for images.
@@ -72,6 +75,44 @@ pub struct LossRecord {
     pub class: f64,
 }
 
+/// One epoch of `--sparsity auto`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct SparsityRecord {
+    /// The factor of the penalty in this epoch.
+    pub s: f64,
+    /// Channels that pruning to the target takes: those that the penalty acts on.
+    pub targets: usize,
+    /// Those of them whose gamma was zero before the epoch.
+    pub reached: usize,
+    /// The |gamma| that 95 % of them did not exceed before the epoch.
+    pub bound: f32,
+    /// How far the penalty alone would move a gamma in this epoch.
+    pub reach: f64,
+    /// mAP@0.5 that the run began with.
+    pub start: Option<f64>,
+    /// Whether the factor was eased because accuracy was too low.
+    pub eased: bool,
+    /// Whether accuracy was too low when there was no time left to ease.
+    pub late: bool,
+}
+
+impl SparsityRecord {
+    /// A warning that belongs to this epoch, given those before: accuracy fell too far when it can still be helped by
+    /// easing (said once), or when it can't any more.
+    #[must_use]
+    pub fn warning(&self, before: &[EpochRecord]) -> Option<String> {
+        let said = |flag: fn(&Self) -> bool| before.iter().filter_map(|e| e.sparsity.as_ref()).any(flag);
+        let map50 = before.last().and_then(|e| e.map50).zip(self.start);
+        let fall = map50.map(|(now, start)| format!("mAP@0.5 is {now:.4} and was {start:.4} at the start"))?;
+        if self.late && !said(|r| r.late) {
+            return Some(format!(
+                "{fall}: the target takes more than this net can spare in so few epochs; train longer, or aim lower"
+            ));
+        }
+        (self.eased && !said(|r| r.eased)).then(|| format!("{fall}: the penalty is eased while there is time"))
+    }
+}
+
 /// The distribution of absolute BN gammas over a network.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct GammaSummary {
@@ -81,24 +122,79 @@ pub struct GammaSummary {
     pub near_zero: f64,
     /// Share that is exactly zero.
     pub zero: f64,
+    /// The largest share of all channels, smallest |gamma| first, that together hold no more than a hundredth of all
+    /// |gamma|: what can be pruned without much harm.
+    #[serde(default)]
+    pub safe: f64,
+    /// The same by layer.
+    #[serde(default)]
+    pub layers: Vec<LayerGammas>,
 }
 
+/// The absolute BN gammas of one layer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LayerGammas {
+    /// Layer index.
+    pub layer: usize,
+    /// Its channels.
+    pub channels: usize,
+    /// Minimum, quartiles and maximum.
+    pub quantiles: [f32; 5],
+    /// Share of its channels that are near zero, by the limit of the whole network.
+    pub near_zero: f64,
+}
+
+/// The share of all |gamma| that counts as little.
+const LITTLE: f32 = 0.01;
+
 impl GammaSummary {
-    /// Summarises gammas of any order; none for no gammas.
+    /// Summarises the gammas of layers, given as `(layer, gammas)`; none for no gammas.
     #[must_use]
-    pub fn new(gammas: impl IntoIterator<Item = f32>) -> Option<Self> {
-        let mut sorted: Vec<f32> = gammas.into_iter().map(f32::abs).collect();
-        sorted.sort_by(f32::total_cmp);
-        let last = sorted.len().checked_sub(1)?;
+    pub fn new<'a>(layers: impl IntoIterator<Item = (usize, &'a [f32])>) -> Option<Self> {
+        let layers: Vec<(usize, Vec<f32>)> = layers.into_iter().map(|(layer, g)| (layer, ascending(g))).collect();
+        let all: Vec<f32> = layers.iter().flat_map(|(_, gammas)| gammas.iter().copied()).collect();
+        let sorted = ascending(&all);
+        let quantiles = quantiles(&sorted)?;
         let top = &sorted[sorted.len() - (sorted.len() / 10).max(1)..];
         let limit = top.iter().sum::<f32>() / top.len() as f32 / 100.0;
-        let share = |n: usize| n as f64 / sorted.len() as f64;
+        let share = |n: usize, of: usize| n as f64 / of as f64;
+        let near_zero = |sorted: &[f32]| share(sorted.partition_point(|g| *g <= limit), sorted.len());
+        let (total, mut sum) = (sorted.iter().sum::<f32>(), 0.0);
+        let safe = sorted.iter().take_while(|g| {
+            sum += **g;
+            sum <= LITTLE * total
+        });
         Some(Self {
-            quantiles: [0, 1, 2, 3, 4].map(|q| sorted[last * q / 4]),
-            near_zero: share(sorted.partition_point(|g| *g <= limit)),
-            zero: share(sorted.partition_point(|g| *g == 0.0)),
+            quantiles,
+            near_zero: near_zero(&sorted),
+            zero: share(sorted.partition_point(|g| *g == 0.0), sorted.len()),
+            safe: share(safe.count(), sorted.len()),
+            layers: layers
+                .iter()
+                .filter_map(|(layer, gammas)| {
+                    Some(LayerGammas {
+                        layer: *layer,
+                        channels: gammas.len(),
+                        quantiles: self::quantiles(gammas)?,
+                        near_zero: near_zero(gammas),
+                    })
+                })
+                .collect(),
         })
     }
+}
+
+/// Absolute values, ascending.
+fn ascending(gammas: &[f32]) -> Vec<f32> {
+    let mut sorted: Vec<f32> = gammas.iter().map(|g| g.abs()).collect();
+    sorted.sort_by(f32::total_cmp);
+    sorted
+}
+
+/// Minimum, quartiles and maximum; none of no values.
+fn quantiles(sorted: &[f32]) -> Option<[f32; 5]> {
+    let last = sorted.len().checked_sub(1)?;
+    Some([0, 1, 2, 3, 4].map(|q| sorted[last * q / 4]))
 }
 
 impl RunRecord {
@@ -134,9 +230,11 @@ mod tests {
 
     #[test]
     fn gammas_are_summarised_by_size_whatever_their_sign() {
-        let summary = GammaSummary::new([0.0, -1.0, 0.5, 0.0, 0.001]).unwrap();
+        let summary = GammaSummary::new([(0, &[0.0, -1.0, 0.5][..]), (3, &[0.0, 0.001])]).unwrap();
         assert_eq!(summary.quantiles, [0.0, 0.0, 0.001, 0.5, 1.0]);
-        assert_eq!((summary.zero, summary.near_zero), (0.4, 0.6));
+        assert_eq!((summary.zero, summary.near_zero, summary.safe), (0.4, 0.6, 0.6));
+        let layer = LayerGammas { layer: 3, channels: 2, quantiles: [0.0, 0.0, 0.0, 0.0, 0.001], near_zero: 1.0 };
+        assert_eq!(summary.layers[1], layer);
         assert_eq!(GammaSummary::new([]), None);
     }
 }

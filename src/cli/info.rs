@@ -97,8 +97,9 @@ fn summarise(graph: &Graph, network: Option<&Network>) -> Summary {
     }
 }
 
-fn gammas(network: &Network) -> impl Iterator<Item = f32> + '_ {
-    network.weights.iter().flatten().filter_map(|w| w.norm.as_ref()).flat_map(|n| n.gamma.iter().copied())
+fn gammas(network: &Network) -> impl Iterator<Item = (usize, &[f32])> {
+    let convolutions = network.graph.convolutions().map(|(layer, _)| (layer, network.conv(layer)));
+    convolutions.filter_map(|(layer, conv)| Some((layer, &conv.norm.as_ref()?.gamma[..])))
 }
 
 fn text(graph: &Graph, summary: &Summary) -> String {
@@ -118,9 +119,11 @@ fn text(graph: &Graph, summary: &Summary) -> String {
     if let Some(g) = &summary.gamma {
         let [min, q1, median, q3, max] = g.quantiles;
         line(format!(
-            "|gamma|: min {min:.4}, quartiles {q1:.4} {median:.4} {q3:.4}, max {max:.4}; near zero {:.1} %, zero {:.1} %",
+            "|gamma|: min {min:.4}, quartiles {q1:.4} {median:.4} {q3:.4}, max {max:.4}; near zero {:.1} %, zero {:.1} %, \
+             safe to prune {:.1} %",
             100.0 * g.near_zero,
-            100.0 * g.zero
+            100.0 * g.zero,
+            100.0 * g.safe
         ));
     }
     out

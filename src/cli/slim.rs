@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::slim::{PICTURE, Pipeline, Progress, RECORD, SlimOptions, table};
+use yoloslim::train::Strength;
 use yoloslim_core::record::RunRecord;
 use yoloslim_core::{Error, Network, Result};
 
@@ -55,9 +56,9 @@ struct StageKnobs {
     /// Epochs of fine-tuning; 0 ends with the pruned net
     #[arg(long, value_name = "N")]
     fine_tune_epochs: Option<usize>,
-    /// L1 penalty on BN gammas while training sparse
-    #[arg(long, value_name = "S")]
-    sparsity: Option<f64>,
+    /// L1 penalty on BN gammas while training sparse; auto draws just what pruning takes to zero [default: auto]
+    #[arg(long, value_name = "S|auto")]
+    sparsity: Option<Strength>,
     /// How the penalty changes over the sparse epochs
     #[arg(long, value_enum, value_name = "STRATEGY")]
     sparsity_strategy: Option<StrategyName>,

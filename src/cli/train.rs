@@ -8,11 +8,12 @@ use yoloslim::detect::{DetectOptions, Detector};
 use yoloslim::model::time_one_image;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::slim::RECORD;
-use yoloslim::train::{self, Job, Sparsity, Strategy, TrainOptions};
+use yoloslim::train::{self, Job, Sparsity, Strategy, Strength, TrainOptions};
 use yoloslim_core::record::{RunRecord, StageRecord};
 use yoloslim_core::{Error, Network, Result, cost};
 
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
+use super::prune::PruneKnobs;
 use super::train_progress::TrainProgress;
 use crate::term::Term;
 
@@ -36,12 +37,14 @@ pub struct Train {
     /// Passes over the training images
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// L1 penalty on BN gammas, 0.01 say
-    #[arg(long, value_name = "S")]
-    sparsity: Option<f64>,
+    /// L1 penalty on BN gammas, 0.01 say; auto finds it and draws what pruning to the target takes to zero
+    #[arg(long, value_name = "S|auto")]
+    sparsity: Option<Strength>,
     /// How the penalty changes over the run
     #[arg(long, value_enum, value_name = "STRATEGY", requires = "sparsity")]
     sparsity_strategy: Option<StrategyName>,
+    #[command(flatten)]
+    prune: PruneKnobs,
     #[command(flatten)]
     knobs: TrainKnobs,
 }
@@ -55,6 +58,8 @@ pub enum StrategyName {
     Decay,
     /// A hundredth for the largest 15 % of the gammas after half of the epochs
     Protect,
+    /// Small gammas to zero while large ones are let be
+    Polarization,
 }
 
 impl From<StrategyName> for Strategy {
@@ -63,6 +68,7 @@ impl From<StrategyName> for Strategy {
             StrategyName::Constant => Self::Constant,
             StrategyName::Decay => Self::Decay,
             StrategyName::Protect => Self::Protect,
+            StrategyName::Polarization => Self::Polarization,
         }
     }
 }
@@ -117,7 +123,8 @@ impl Train {
         options.epochs = self.epochs.unwrap_or(options.epochs);
         if let Some(s) = self.sparsity {
             let strategy = self.sparsity_strategy.map_or(Strategy::default(), Strategy::from);
-            options.sparsity = Some(Sparsity { s, strategy });
+            options.sparsity = Some(Sparsity { s, strategy, ..Sparsity::auto() });
+            options.target = (s == Strength::AUTO).then(|| self.prune.over(options.target.unwrap_or_default()));
         }
         options.check()?;
         let (Some(data_path), Some(output)) = (&self.data, &self.output) else {

@@ -38,6 +38,10 @@ impl TrainProgress {
                     loss.class
                 ));
             }
+            Event::Warning(warning) => match &self.bar {
+                Some(bar) if !bar.is_hidden() => bar.suspend(|| self.term.warn(warning)),
+                _ => self.term.warn(warning),
+            },
             Event::Epoch(record) => {
                 let line = epoch_line(record, self.epochs);
                 match &self.bar {
@@ -67,6 +71,9 @@ fn epoch_line(r: &EpochRecord, epochs: usize) -> String {
     );
     if let Some(g) = &r.gammas {
         line.push_str(&gamma_words(g));
+    }
+    if let Some(s) = &r.sparsity {
+        line.push_str(&format!(", s {:.3}, {} of {} to be pruned were zero", s.s, s.reached, s.targets));
     }
     line
 }

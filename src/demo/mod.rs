@@ -43,7 +43,7 @@ pub fn options() -> SlimOptions {
         baseline_epochs: 20,
         sparse_epochs: 12,
         fine_tune_epochs: 12,
-        sparsity: Sparsity { s: 0.01, strategy: Strategy::Constant },
+        sparsity: Sparsity::fixed(0.01, Strategy::Constant),
         prune: PruneOptions { target: Target::Flops(0.75), layers: 1, ..PruneOptions::default() },
         train: TrainOptions {
             batch: 4,

@@ -34,7 +34,7 @@ impl Default for SlimOptions {
             baseline_epochs: 100,
             sparse_epochs: 100,
             fine_tune_epochs: 100,
-            sparsity: Sparsity { s: 0.01, strategy: crate::train::Strategy::Constant },
+            sparsity: Sparsity::auto(),
             sparse_rate: 1.0,
             fine_tune_rate: 1.0,
             prune: PruneOptions::default(),
@@ -69,6 +69,7 @@ impl SlimOptions {
             epochs: self.sparse_epochs.max(1),
             learning_rate: self.train.learning_rate * self.sparse_rate,
             sparsity: Some(self.sparsity.clone()),
+            target: Some(self.prune),
             ..self.train.clone()
         }
     }

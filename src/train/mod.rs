@@ -13,17 +13,18 @@ use std::time::Instant;
 
 use yoloslim_core::eval::Evaluation;
 use yoloslim_core::labels::Dataset;
-use yoloslim_core::record::{EpochRecord, GammaSummary, LossRecord};
+use yoloslim_core::record::{EpochRecord, GammaSummary, LossRecord, SparsityRecord};
 use yoloslim_core::{Error, Network, Result};
 
 pub use loss::{LossOptions, LossParts};
 pub use options::TrainOptions;
 pub use schedule::Schedule;
-pub use sparsity::{Sparsity, Strategy, gammas};
+pub use sparsity::{Sparsity, Strategy, Strength, gammas};
 pub use timing::time_steps;
 
 use crate::data::{Augment, Loader, LoaderOptions};
 use checkpoint::Checkpoint;
+use sparsity::Auto;
 use trainer::Trainer;
 
 /// What a training run works on.
@@ -57,6 +58,8 @@ pub enum Event<'a> {
     },
     /// An epoch is done and its checkpoint written.
     Epoch(&'a EpochRecord),
+    /// Something that the user should know.
+    Warning(&'a str),
 }
 
 /// What training came to.
@@ -94,10 +97,12 @@ pub fn run(
     let mut evaluation = None;
     for epoch in epochs.len()..options.epochs {
         let start = Instant::now();
+        let sparsity = set_penalty(&mut trainer, options, &epochs, validate, observe)?;
         if epoch as f64 >= options.epochs as f64 * (1.0 - options.plain_share) {
             loader.set_augment(Augment { mosaic: 0.0, ..options.augment })?;
         }
         let mut record = train_epoch(&mut trainer, &loader, dataset, epoch, observe)?;
+        record.sparsity = sparsity;
         if (epoch + 1) % options.validate_every.max(1) == 0 || epoch + 1 == options.epochs {
             let measured = validate(&trainer.averaged_network())?;
             (record.map, record.map50) = (measured.map, measured.map50);
@@ -119,6 +124,35 @@ pub fn run(
         evaluation = Some(validate(&network)?);
     }
     Ok(Trained { network, epochs, evaluation })
+}
+
+/// Gives the trainer the penalty of the epoch after `epochs`; the controller's record, where there is one.
+fn set_penalty(
+    trainer: &mut Trainer,
+    options: &TrainOptions,
+    epochs: &[EpochRecord],
+    validate: &mut dyn FnMut(&Network) -> Result<Evaluation>,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Option<SparsityRecord>> {
+    let Some(sparsity) = &options.sparsity else { return Ok(None) };
+    let Strength::Auto(_) = sparsity.s else {
+        return Ok(None);
+    };
+    let Some(target) = &options.target else {
+        return Err(Error::at("--sparsity auto", "no target is given").fix("give --target-flops, say"));
+    };
+    let start = match epochs.first().and_then(|epoch| epoch.sparsity.as_ref()) {
+        Some(first) => first.start,
+        None => validate(&trainer.averaged_network())?.map50,
+    };
+    let auto = Auto { target, epochs: options.epochs, max_drop: sparsity.max_drop };
+    let course = trainer.course(epochs.len(), auto.deadline());
+    let (penalty, record) = auto.penalty(&trainer.averaged_network(), course, epochs, start)?;
+    trainer.set_penalty(penalty);
+    if let Some(warning) = record.warning(epochs) {
+        observe(Event::Warning(&warning));
+    }
+    Ok(Some(record))
 }
 
 fn loader_options(options: &TrainOptions, (width, height): (usize, usize), threads: usize) -> LoaderOptions {
@@ -168,7 +202,7 @@ fn train_epoch(
         epoch,
         loss: LossRecord { boxes: loss.boxes, objectness: loss.objectness, class: loss.class },
         learning_rate: trainer.learning_rate(),
-        gammas: GammaSummary::new(trainer.gammas()),
+        gammas: GammaSummary::new(trainer.gammas_by_layer()),
         waited: waited / start.elapsed().as_secs_f64().max(1e-9),
         ..EpochRecord::default()
     })
@@ -186,6 +220,7 @@ mod tests {
     use crate::data::synthetic;
     use yoloslim_core::darknet::Cfg;
     use yoloslim_core::labels::{self, Split};
+    use yoloslim_core::prune::{PruneOptions, Target};
 
     const CFG: &str = "[net]\nwidth=64\nheight=64\n\
         [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\nstride=4\npad=1\nactivation=leaky\n\
@@ -219,19 +254,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         synthetic::generate(folder.path(), 1, 10, 2, 96).unwrap();
         let dataset = labels::load(&folder.path().join("data.yaml"), &Split::Train).unwrap();
-        let sparsity = Some(Sparsity { s: 0.01, strategy: Strategy::Protect });
-        let options = TrainOptions { epochs: 3, batch: 4, accumulate: 2, sparsity, ..TrainOptions::default() };
-        let [whole, stopped] = ["whole", "stopped"].map(|name| folder.path().join(name));
-        for path in [&whole, &stopped] {
-            std::fs::create_dir(path).unwrap();
+        let target = Some(PruneOptions { target: Target::Channels(0.5), ..PruneOptions::default() });
+        for (name, sparsity) in [("fixed", Sparsity::fixed(0.01, Strategy::Protect)), ("auto", Sparsity::auto())] {
+            let sparsity = Some(sparsity);
+            let options =
+                TrainOptions { epochs: 3, batch: 4, accumulate: 2, sparsity, target, ..TrainOptions::default() };
+            let [whole, stopped] = ["whole", "stopped"].map(|run| folder.path().join(format!("{name}-{run}")));
+            for path in [&whole, &stopped] {
+                std::fs::create_dir(path).unwrap();
+            }
+            let expected = train(&dataset, &whole, &options, 1, None).unwrap();
+            assert!(train(&dataset, &stopped, &options, 2, Some(3)).is_err());
+            let resumed = train(&dataset, &stopped, &options, 2, None).unwrap();
+            assert_eq!(resumed.network, expected.network);
+            assert_eq!(resumed.epochs.len(), 3);
+            let said = |t: &Trained| t.epochs.iter().map(|e| (e.loss, e.sparsity.clone())).collect::<Vec<_>>();
+            assert_eq!(said(&resumed), said(&expected));
+            let zeros = gammas_of(&resumed.network).filter(|g| *g == 0.0).count();
+            let targets = resumed.epochs[2].sparsity.as_ref().map(|s| s.targets);
+            assert!(targets.is_none_or(|targets| targets >= 6 && zeros >= targets), "{zeros} of {targets:?}");
         }
-        let expected = train(&dataset, &whole, &options, 1, None).unwrap();
-        assert!(train(&dataset, &stopped, &options, 2, Some(2)).is_err());
-        let resumed = train(&dataset, &stopped, &options, 2, None).unwrap();
-        assert_eq!(resumed.network, expected.network);
-        assert_eq!(resumed.epochs.len(), 3);
-        let losses = |t: &Trained| t.epochs.iter().map(|e| e.loss).collect::<Vec<_>>();
-        assert_eq!(losses(&resumed), losses(&expected));
+    }
+
+    fn gammas_of(network: &Network) -> impl Iterator<Item = f32> + '_ {
+        let norms = network.graph.convolutions().filter_map(|(layer, _)| network.conv(layer).norm.as_ref());
+        norms.flat_map(|norm| norm.gamma.iter().copied())
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a training run is told.
 
 use serde::{Deserialize, Serialize};
+use yoloslim_core::prune::PruneOptions;
 use yoloslim_core::{Error, Result};
 
 use super::loss::LossOptions;
@@ -38,6 +39,8 @@ pub struct TrainOptions {
     pub ema_decay: f64,
     /// L1 penalty on BN gammas.
     pub sparsity: Option<Sparsity>,
+    /// What is going to be pruned: with `s = "auto"` the penalty draws just that to zero.
+    pub target: Option<PruneOptions>,
     /// Draw another input size every ten batches.
     pub multi_scale: bool,
     /// Augmentation.
@@ -66,6 +69,7 @@ impl Default for TrainOptions {
             clip_norm: 10.0,
             ema_decay: 0.9999,
             sparsity: None,
+            target: None,
             multi_scale: false,
             augment: Augment::default(),
             plain_share: 0.1,
@@ -104,6 +108,7 @@ impl TrainOptions {
             bad(value >= 0.0 && value.is_finite(), name, value, "a number of at least 0")?;
         }
         self.sparsity.as_ref().map_or(Ok(()), Sparsity::check)?;
+        self.target.as_ref().map_or(Ok(()), PruneOptions::check)?;
         self.augment.check()
     }
 }

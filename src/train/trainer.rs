@@ -6,7 +6,7 @@ use yoloslim_kernels as k;
 
 use super::loss::{LossParts, yolo_loss};
 use super::options::TrainOptions;
-use super::sparsity;
+use super::sparsity::{Course, Penalty, Strength};
 use crate::data::Batch;
 use crate::model::TrainNet;
 
@@ -24,6 +24,8 @@ pub(super) struct Trainer {
     /// Updates made so far.
     pub updates: usize,
     updates_per_epoch: usize,
+    /// The penalty on the gammas.
+    penalty: Option<Penalty>,
 }
 
 impl Trainer {
@@ -39,6 +41,10 @@ impl Trainer {
             heads,
             gathered: 0,
             updates: 0,
+            penalty: options.sparsity.as_ref().and_then(|sparsity| match sparsity.s {
+                Strength::Fixed(s) => Some(Penalty { s, strategy: sparsity.strategy, targets: None }),
+                Strength::Auto(_) => None,
+            }),
             updates_per_epoch: batches_per_epoch.div_ceil(options.accumulate),
             net,
         }
@@ -80,9 +86,9 @@ impl Trainer {
             sgd(slots.bias.clone(), 0.0);
             slots.gamma.iter().for_each(|g| sgd(g.clone(), 0.0));
         }
-        if let Some(sparsity) = &o.sparsity {
+        if let Some(penalty) = &self.penalty {
             let progress = self.updates as f64 / self.total_updates() as f64;
-            sparsity.step(&layout, self.net.parameters_mut(), rate, o.momentum, progress);
+            penalty.step(&layout, self.net.parameters_mut(), rate, o.momentum, progress);
         }
         self.gradients.fill(0.0);
         self.gathered = 0;
@@ -104,14 +110,32 @@ impl Trainer {
 
     /// The rate of the next update.
     pub fn learning_rate(&self) -> f64 {
-        let warmup = (self.options.warmup_epochs * self.updates_per_epoch as f64) as usize;
-        let factor = self.options.schedule.factor_at(self.updates, self.total_updates(), warmup);
-        self.options.learning_rate * factor
+        self.rate_at(self.updates)
     }
 
-    /// All BN gammas as they are now.
-    pub fn gammas(&self) -> impl Iterator<Item = f32> + '_ {
-        sparsity::gammas(self.net.layout(), self.net.parameters())
+    fn rate_at(&self, update: usize) -> f64 {
+        let warmup = (self.options.warmup_epochs * self.updates_per_epoch as f64) as usize;
+        self.options.learning_rate * self.options.schedule.factor_at(update, self.total_updates(), warmup)
+    }
+
+    /// The penalty of the updates to come.
+    pub fn set_penalty(&mut self, penalty: Penalty) {
+        self.penalty = Some(penalty);
+    }
+
+    /// How far a penalty can move gammas in `epoch` and from there to the start of epoch `deadline`.
+    pub fn course(&self, epoch: usize, deadline: usize) -> Course {
+        let sum = |from: usize, to: usize| {
+            let updates = from * self.updates_per_epoch..to * self.updates_per_epoch;
+            updates.map(|update| self.rate_at(update)).sum::<f64>() / (1.0 - self.options.momentum).max(1e-3)
+        };
+        Course { epoch, now: sum(epoch, epoch + 1), left: sum(epoch, deadline) }
+    }
+
+    /// All BN gammas as they are now, by layer.
+    pub fn gammas_by_layer(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        let parameters = self.net.parameters();
+        self.net.layout().convolutions().filter_map(|c| Some((c.layer, &parameters[c.gamma.clone()?])))
     }
 
     /// The network of the averaged weights. A gamma that has arrived at exactly zero is zero there too: the average

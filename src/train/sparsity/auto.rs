@@ -1,0 +1,168 @@
+//! The controller of `--sparsity auto`: which gammas must reach zero, and how hard they are drawn.
+//!
+//! Before each epoch the net as it is now is planned for: the channels that pruning to the target would take are the
+//! ones that the penalty acts on, and no others. The factor is what brings them to zero by the deadline at the pace
+//! measured so far. While there is time and accuracy is below what is allowed, it is eased. All of this depends on the
+//! net and on the records of the epochs before, so that a resumed run goes on exactly.
+
+use yoloslim_core::prune::{self, Evidence, PruneOptions, PrunePlan};
+use yoloslim_core::record::{EpochRecord, SparsityRecord};
+use yoloslim_core::{Network, Result};
+
+use super::{Penalty, Strategy};
+
+/// The share of the epochs by whose end the gammas are to be zero; in the rest the net recovers.
+const DEADLINE: f64 = 0.8;
+/// What the factor is multiplied by while accuracy is too low.
+const EASED: f64 = 0.5;
+/// The share of the targets that the pace is set by; the few largest may be late until the deadline.
+const MOST: f64 = 0.95;
+/// Bounds of the measured pace, as a share of what the penalty alone would do.
+const PACE: [f64; 2] = [0.2, 1.25];
+
+/// The controller.
+pub(in crate::train) struct Auto<'a> {
+    /// What is going to be pruned.
+    pub target: &'a PruneOptions,
+    /// Epochs of the run.
+    pub epochs: usize,
+    /// The allowed loss of mAP@0.5.
+    pub max_drop: f64,
+}
+
+/// How far a penalty of factor 1 can move a gamma: sums of the updates' `rate / (1 - momentum)`.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::train) struct Course {
+    /// The epoch about to start, from 0.
+    pub epoch: usize,
+    /// In this epoch.
+    pub now: f64,
+    /// From now to the deadline.
+    pub left: f64,
+}
+
+impl Auto<'_> {
+    /// The epoch by whose start the targets should be zero.
+    pub fn deadline(&self) -> usize {
+        ((self.epochs as f64 * DEADLINE) as usize).max(1)
+    }
+
+    /// The penalty of the epoch about to start and its record. `network` is the net as it is now, `start` the mAP@0.5
+    /// that the run began with.
+    ///
+    /// # Errors
+    /// A target that this net can't be pruned to.
+    pub fn penalty(
+        &self,
+        network: &Network,
+        course: Course,
+        history: &[EpochRecord],
+        start: Option<f64>,
+    ) -> Result<(Penalty, SparsityRecord)> {
+        let plan = prune::plan(network, self.target, &Evidence::default())?;
+        let targets = targets(network, &plan);
+        let mut sizes: Vec<f32> = gammas(network).zip(&targets).filter(|(_, t)| **t).map(|(g, _)| g.abs()).collect();
+        sizes.sort_by(f32::total_cmp);
+        let reached = sizes.partition_point(|g| *g == 0.0);
+        let most = sizes.get((sizes.len() as f64 * MOST) as usize).copied().unwrap_or(0.0);
+        let largest = sizes.last().copied().unwrap_or(0.0);
+        let late = course.epoch >= self.deadline();
+        let last = history.last().and_then(|epoch| epoch.sparsity.as_ref());
+        let drop = start.zip(history.last().and_then(|epoch| epoch.map50)).map(|(start, now)| start - now);
+        let too_low = drop.is_some_and(|drop| drop > self.max_drop);
+        let s = if late {
+            f64::from(largest) / course.now.max(1e-9)
+        } else {
+            let pace = last.map_or(1.0, |last| pace(last, most));
+            let wanted = f64::from(most) / (course.left * pace).max(1e-9);
+            if too_low { wanted * EASED } else { wanted }
+        };
+        let record = SparsityRecord {
+            s,
+            targets: targets.iter().filter(|t| **t).count(),
+            reached,
+            bound: most,
+            reach: s * course.now,
+            start,
+            eased: too_low && !late,
+            late: late && too_low,
+        };
+        Ok((Penalty { s, strategy: Strategy::Constant, targets: Some(targets) }, record))
+    }
+}
+
+/// How fast the targets went down in the epoch before, as a share of what the penalty alone would have done.
+fn pace(last: &SparsityRecord, bound: f32) -> f64 {
+    if last.reach <= 0.0 {
+        return 1.0;
+    }
+    (f64::from(last.bound - bound) / last.reach).clamp(PACE[0], PACE[1])
+}
+
+/// For each gamma in layer order, whether its channel is going to be pruned.
+fn targets(network: &Network, plan: &PrunePlan) -> Vec<bool> {
+    let normed = plan.layers.iter().filter(|layer| network.conv(layer.layer).norm.is_some());
+    normed.flat_map(|layer| (0..layer.filters).map(|f| layer.kept.binary_search(&f).is_err())).collect()
+}
+
+fn gammas(network: &Network) -> impl Iterator<Item = f32> + '_ {
+    let norms = network.graph.convolutions().filter_map(|(layer, _)| network.conv(layer).norm.as_ref());
+    norms.flat_map(|norm| norm.gamma.iter().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yoloslim_core::darknet::Cfg;
+    use yoloslim_core::prune::Target;
+
+    const CFG: &str = "[net]\nwidth=16\nheight=16\n\
+        [convolutional]\nbatch_normalize=1\nfilters=10\nsize=3\npad=1\nactivation=leaky\n\
+        [convolutional]\nbatch_normalize=1\nfilters=10\nsize=3\npad=1\nactivation=leaky\n\
+        [convolutional]\nfilters=7\nactivation=linear\n\
+        [yolo]\nmask=0\nanchors=4,4\nclasses=2\n";
+
+    fn network() -> Network {
+        let mut network = Network::initialise(Cfg::parse(CFG.as_bytes()).unwrap(), 1).unwrap();
+        for layer in [0, 1] {
+            let norm = network.conv_mut(layer).norm.as_mut().unwrap();
+            norm.gamma.iter_mut().enumerate().for_each(|(i, g)| *g = (i + 1) as f32 / 10.0 + layer as f32 / 100.0);
+        }
+        network
+    }
+
+    fn options() -> PruneOptions {
+        PruneOptions { target: Target::Channels(0.4), ..PruneOptions::default() }
+    }
+
+    #[test]
+    fn the_penalty_acts_on_what_the_plan_takes_and_brings_it_to_zero_in_time() {
+        let (network, target) = (network(), options());
+        let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
+        let course = Course { epoch: 0, now: 1.0, left: 8.0 };
+        let (penalty, record) = auto.penalty(&network, course, &[], Some(0.5)).unwrap();
+        let targets = penalty.targets.unwrap();
+        assert_eq!((record.targets, record.reached, targets.len()), (8, 0, 20));
+        assert!(targets.iter().enumerate().all(|(at, target)| *target == (at % 10 < 4)), "{targets:?}");
+        assert!((penalty.s * 8.0 - f64::from(record.bound)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_slow_pace_makes_it_stronger_and_lost_accuracy_weaker_until_the_deadline() {
+        let (network, target) = (network(), options());
+        let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
+        let s = |epoch: usize, pace: f32, map50: f64| {
+            let course = Course { epoch, now: 1.0, left: 8.0 - epoch as f64 };
+            let first = auto.penalty(&network, Course { epoch: 0, now: 1.0, left: 8.0 }, &[], Some(0.5)).unwrap().1;
+            let before = SparsityRecord { bound: first.bound + pace * first.reach as f32, ..first };
+            let history = [EpochRecord { sparsity: Some(before), map50: Some(map50), ..EpochRecord::default() }];
+            let (penalty, record) = auto.penalty(&network, course, &history, Some(0.5)).unwrap();
+            (penalty.s, record.eased, record.late)
+        };
+        assert!((s(1, 0.5, 0.5).0 / s(1, 1.0, 0.5).0 - 2.0).abs() < 1e-3);
+        assert!((s(1, 1.0, 0.4).0 / s(1, 1.0, 0.5).0 - 0.5).abs() < 1e-3);
+        assert!(s(1, 1.0, 0.4).1 && !s(1, 1.0, 0.49).1);
+        let late = s(8, 1.0, 0.4);
+        assert!((late.0 - 0.41).abs() < 1e-6 && late.2, "all go in one epoch, and it is said that accuracy fell");
+    }
+}
