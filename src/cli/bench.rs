@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use yoloslim::model::Predictor;
-use yoloslim::train::time_steps;
+use yoloslim::train::{TrainOptions, time_steps};
 use yoloslim_core::{Network, Result};
 
 use super::net::Size;
@@ -24,7 +24,16 @@ enum What {
     /// Time forward passes
     Infer(Knobs),
     /// Time whole training steps: forward, loss, backward, update
-    Train(Knobs),
+    Train(TrainKnobs),
+}
+
+#[derive(Debug, Args)]
+struct TrainKnobs {
+    #[command(flatten)]
+    knobs: Knobs,
+    /// Segments to divide the net into: less memory, longer steps
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    segments: u16,
 }
 
 #[derive(Debug, Args)]
@@ -85,13 +94,14 @@ fn infer(knobs: Knobs, term: Term) -> Result<()> {
     knobs.report("infer", (input.width, input.height), &times)
 }
 
-fn train(knobs: Knobs, term: Term) -> Result<()> {
+fn train(TrainKnobs { knobs, segments }: TrainKnobs, term: Term) -> Result<()> {
     let network = Network::random(&knobs.cfg, 0)?;
     let input = network.graph.input;
     let size = knobs.size.map_or((input.width, input.height), Into::into);
     let steps = usize::from(knobs.steps);
     let bar = term.progress(steps + 2, "timing");
-    let times = time_steps(network, knobs.batch.into(), size, steps, &mut || bar.inc(1));
+    let options = TrainOptions { batch: knobs.batch.into(), segments: segments.into(), ..TrainOptions::default() };
+    let times = time_steps(network, &options, size, steps, &mut || bar.inc(1));
     bar.finish_and_clear();
     let mut times = times.map_err(|e| e.inside(knobs.cfg.display()))?;
     times.sort_by(f64::total_cmp);

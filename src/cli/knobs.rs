@@ -20,6 +20,10 @@ pub struct TrainKnobs {
     /// Forward passes for each update of the weights
     #[arg(long, value_name = "N")]
     accumulate: Option<usize>,
+    /// Segments to divide the net into: only maps between them stay in memory, and the others are computed again for
+    /// the backward pass. Saves memory, costs up to a forward pass a step [default: 1]
+    #[arg(long, value_name = "N")]
+    segments: Option<usize>,
     /// Side of the square input in pixels [default: the cfg's width and height]
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
@@ -59,6 +63,7 @@ impl TrainKnobs {
         }
         set(&mut options.batch, self.batch);
         set(&mut options.accumulate, self.accumulate);
+        set(&mut options.segments, self.segments);
         set(&mut options.learning_rate, self.lr);
         set(&mut options.seed, self.seed);
         set(&mut options.augment.mosaic, self.mosaic);

@@ -1,9 +1,12 @@
 //! The backward pass: from the gradients of the head maps to those of the parameters.
 
-use yoloslim_core::graph::{Convolution, Op, Source};
-use yoloslim_kernels::{self as k, BatchNormView};
+use std::sync::Arc;
 
-use super::train_net::{Saved, Tape, TrainNet};
+use yoloslim_core::graph::{Convolution, Op, Source};
+use yoloslim_kernels as k;
+
+use super::tape::{Saved, Tape};
+use super::train_net::TrainNet;
 use super::{HeadMap, forward, kernels, product};
 
 /// Gradients of the layers' outputs that have been met so far.
@@ -19,55 +22,68 @@ impl TrainNet {
         let mut maps: Gradients = vec![None; tape.graph.layers.len()];
         for (home, head) in self.program.heads().to_vec().into_iter().zip(heads) {
             if let Source::Layer(i) = home {
-                let map = maps[i].get_or_insert_with(|| vec![0.0; head.values.len()]);
-                k::add_into(map, &head.values);
+                match &mut maps[i] {
+                    Some(map) => k::add_into(map, &head.values),
+                    None => maps[i] = Some(head.values),
+                }
             }
         }
-        for layer in (0..tape.graph.layers.len()).rev() {
-            if let Some(mut dout) = maps[layer].take() {
-                let saved = std::mem::take(&mut tape.layers[layer]);
-                self.activation_backward(layer, &tape, &saved, &mut dout, gradients);
-                self.layer_backward(layer, &tape, &saved, dout, &mut maps, gradients);
-                self.recycle(saved);
+        let ranges = self.segments.ranges().to_vec();
+        for (segment, range) in ranges.iter().enumerate().rev() {
+            if segment + 1 < ranges.len() {
+                self.replay(range.clone(), &mut tape);
+            }
+            for layer in range.clone().rev() {
+                if let Some(dout) = maps[layer].take() {
+                    self.layer_backward(layer, &mut tape, dout, &mut maps, gradients);
+                }
+                self.give_back_first_read(layer, &mut tape);
             }
         }
-        tape.layers.into_iter().for_each(|saved| self.recycle(saved));
+        tape.layers.into_iter().for_each(|saved| drop(self.recycle(saved)));
     }
 
-    fn recycle(&mut self, saved: Saved) {
-        saved.out.into_iter().chain(saved.before).for_each(|b| self.pool.give(b));
+    /// Gives outputs back that no layer before `reader` reads.
+    fn give_back_first_read(&mut self, reader: usize, tape: &mut Tape) {
+        for read in self.program.read_by(&tape.graph, reader) {
+            if self.program.first_reader(read) == Some(reader) {
+                tape.layers[read].out.take().into_iter().for_each(|out| self.pool.give(out));
+            }
+        }
     }
 
     /// Turns the gradient of a layer's output into that of its value before normalisation and activation.
     fn activation_backward(&self, layer: usize, tape: &Tape, saved: &Saved, dout: &mut [f32], gradients: &mut [f32]) {
         let Some(before) = &saved.before else { return };
-        let op = &tape.graph.layers[layer].op;
-        let activation = kernels::activation(forward::activation(op));
+        let activation = kernels::activation(forward::activation(&tape.graph.layers[layer].op));
         if saved.mean.is_empty() {
             return k::activation_backward(before, activation, dout);
         }
         let slots = self.layout.slots(layer);
-        let Some(gamma) = slots.gamma.clone() else { return };
-        let n = gamma.len();
+        let n = saved.mean.len();
         let (mut dgamma, mut dbeta) = (vec![0.0; n], vec![0.0; n]);
-        let (gamma_values, beta) = (&self.parameters[gamma.clone()], &self.parameters[slots.bias.clone()]);
-        let bn = BatchNormView { mean: &saved.mean, inv_std: &saved.inverse, gamma: gamma_values, beta };
+        let bn = self.batch_norm(layer, saved);
         k::norm_activate_backward(before, &bn, activation, dout, &mut dgamma, &mut dbeta);
-        k::add_into(&mut gradients[gamma], &dgamma);
+        slots.gamma.iter().for_each(|gamma| k::add_into(&mut gradients[gamma.clone()], &dgamma));
         k::add_into(&mut gradients[slots.bias.clone()], &dbeta);
     }
 
     fn layer_backward(
         &mut self,
         layer: usize,
-        tape: &Tape,
-        saved: &Saved,
-        dout: Vec<f32>,
+        tape: &mut Tape,
+        mut dout: Vec<f32>,
         maps: &mut Gradients,
         gradients: &mut [f32],
     ) {
-        let l = &tape.graph.layers[layer];
-        let from = tape.graph.input_shape(layer);
+        let saved = std::mem::take(&mut tape.layers[layer]);
+        self.activation_backward(layer, tape, &saved, &mut dout, gradients);
+        let graph = Arc::clone(&tape.graph);
+        let l = &graph.layers[layer];
+        let from = graph.input_shape(layer);
+        if let Op::Convolution(_) | Op::ScaleChannels { .. } | Op::Sam { .. } = l.op {
+            l.inputs.iter().for_each(|source| self.restore(self.program.home(*source), tape));
+        }
         let count = tape.count;
         match &l.op {
             Op::Convolution(c) => self.convolution_backward(layer, c, tape, &dout, maps, gradients),
@@ -92,11 +108,12 @@ impl TrainNet {
                 }
             }
             Op::Route { groups, group_id } => self.route_backward(layer, tape, (*groups, *group_id), &dout, maps),
-            Op::Shortcut { .. } => self.shortcut_backward(layer, tape, &dout, maps),
+            Op::Shortcut { .. } => return self.shortcut_backward(layer, tape, dout, maps),
             Op::ScaleChannels { .. } | Op::Sam { .. } => self.product_backward(layer, tape, &dout, maps),
             Op::Dropout { .. } | Op::Yolo(_) => unreachable!("{} owns no buffer", l.place),
         }
         self.pool.give(dout);
+        self.recycle(saved);
     }
 
     /// The gradient of an input, made of zeros when it is met for the first time; none for the image.
@@ -111,6 +128,21 @@ impl TrainNet {
         let home = self.program.home(source).layer()?;
         let len = tape.count * tape.graph.layers[home].shape.len();
         Some(maps[home].get_or_insert_with(|| self.pool.zeros(len)))
+    }
+
+    /// The gradient of an input and whether it is met for the first time, of any value then; none for the image.
+    fn gradient_to_write<'m>(
+        &mut self,
+        layer: usize,
+        input: usize,
+        tape: &Tape,
+        maps: &'m mut Gradients,
+    ) -> Option<(&'m mut [f32], bool)> {
+        let source = tape.graph.layers[layer].inputs[input];
+        let home = self.program.home(source).layer()?;
+        let len = tape.count * tape.graph.layers[home].shape.len();
+        let fresh = maps[home].is_none();
+        Some((maps[home].get_or_insert_with(|| self.pool.take(len)), fresh))
     }
 
     fn convolution_backward(
@@ -130,12 +162,9 @@ impl TrainNet {
         }
         let dw = &mut gradients[slots.kernel.clone()];
         k::conv_backward_weights(&shape, tape.read(home), dz, dw, &mut self.scratch);
-        let Source::Layer(below) = home else { return };
-        let accumulate = maps[below].is_some();
-        let len = tape.count * tape.graph.layers[below].shape.len();
-        let dx = maps[below].get_or_insert_with(|| self.pool.take(len));
-        let weights = &self.parameters[slots.kernel.clone()];
-        k::conv_backward_data(&shape, weights, dz, dx, accumulate, &mut self.scratch);
+        let Some((dx, fresh)) = self.gradient_to_write(layer, 0, tape, maps) else { return };
+        let weights = &self.parameters[self.layout.slots(layer).kernel.clone()];
+        k::conv_backward_data(&shape, weights, dz, dx, !fresh, &mut self.scratch);
     }
 
     fn route_backward(
@@ -147,29 +176,47 @@ impl TrainNet {
         maps: &mut Gradients,
     ) {
         let l = &tape.graph.layers[layer];
-        let mut from = 0;
+        let (mut from, rows) = (0, tape.count * l.shape.area());
         for (i, source) in l.inputs.iter().enumerate() {
             let channels = tape.graph.shape(*source).channels;
             let n = channels / groups;
-            if let Some(dx) = self.gradient(layer, i, tape, maps) {
-                let rows = tape.count * l.shape.area();
+            if groups == 1 {
+                if let Some((dx, fresh)) = self.gradient_to_write(layer, i, tape, maps) {
+                    k::copy_channels(rows, dout, l.shape.channels, from, n, dx, channels, 0, !fresh);
+                }
+            } else if let Some(dx) = self.gradient(layer, i, tape, maps) {
                 k::copy_channels(rows, dout, l.shape.channels, from, n, dx, channels, group_id * n, true);
             }
             from += n;
         }
     }
 
-    fn shortcut_backward(&mut self, layer: usize, tape: &Tape, dout: &[f32], maps: &mut Gradients) {
+    fn shortcut_backward(&mut self, layer: usize, tape: &Tape, dout: Vec<f32>, maps: &mut Gradients) {
         let l = &tape.graph.layers[layer];
-        for (i, source) in l.inputs.iter().enumerate() {
-            let channels = tape.graph.shape(*source).channels;
+        let channels_of = |i: &usize| tape.graph.shape(l.inputs[*i]).channels;
+        let (whole, partial): (Vec<_>, Vec<_>) = (0..l.inputs.len()).partition(|i| channels_of(i) == l.shape.channels);
+        for i in partial {
+            let (channels, n) = (channels_of(&i), channels_of(&i).min(l.shape.channels));
             if let Some(dx) = self.gradient(layer, i, tape, maps) {
-                if channels == l.shape.channels {
-                    k::add_into(dx, dout);
-                } else {
-                    let n = channels.min(l.shape.channels);
-                    k::copy_channels(tape.count * l.shape.area(), dout, l.shape.channels, 0, n, dx, channels, 0, true);
+                k::copy_channels(tape.count * l.shape.area(), &dout, l.shape.channels, 0, n, dx, channels, 0, true);
+            }
+        }
+        // The first of a sum that has no gradient yet takes the buffer over; it is not needed any more.
+        let (&first, others) = whole.split_first().expect("a sum has the shape of its first map");
+        for i in others {
+            match self.gradient_to_write(layer, *i, tape, maps) {
+                Some((dx, true)) => dx.copy_from_slice(&dout),
+                Some((dx, false)) => k::add_into(dx, &dout),
+                None => {}
+            }
+        }
+        match self.program.home(l.inputs[first]) {
+            Source::Layer(home) if maps[home].is_none() => maps[home] = Some(dout),
+            home => {
+                if let Some(dx) = home.layer().and_then(|home| maps[home].as_deref_mut()) {
+                    k::add_into(dx, &dout);
                 }
+                self.pool.give(dout);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use yoloslim_core::Network;
 use yoloslim_core::graph::Graph;
+use yoloslim_core::network::{BatchNorm, ConvWeights};
 
 /// The ranges of one convolution.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,18 +94,20 @@ impl Layout {
         (parameters, statistics)
     }
 
-    /// Writes parameter and statistics vectors back into a network of this layout.
-    pub fn restore(&self, parameters: &[f32], statistics: &[f32], network: &mut Network) {
-        for slots in self.convolutions() {
-            let weights = network.conv_mut(slots.layer);
-            weights.kernel.copy_from_slice(&parameters[slots.kernel.clone()]);
-            weights.bias.copy_from_slice(&parameters[slots.bias.clone()]);
-            if let (Some(gamma), Some(norm)) = (&slots.gamma, &mut weights.norm) {
-                norm.gamma.copy_from_slice(&parameters[gamma.clone()]);
-                norm.mean.copy_from_slice(&statistics[slots.mean.clone()]);
-                norm.variance.copy_from_slice(&statistics[slots.variance.clone()]);
-            }
-        }
+    /// Parameter and statistics vectors as the weights of a network of this layout, one entry a layer: the inverse of
+    /// [`Layout::flatten`].
+    #[must_use]
+    pub fn unflatten(&self, parameters: &[f32], statistics: &[f32]) -> Vec<Option<ConvWeights>> {
+        let weights = |slots: &ConvSlots| ConvWeights {
+            bias: parameters[slots.bias.clone()].to_vec(),
+            norm: slots.gamma.clone().map(|gamma| BatchNorm {
+                gamma: parameters[gamma].to_vec(),
+                mean: statistics[slots.mean.clone()].to_vec(),
+                variance: statistics[slots.variance.clone()].to_vec(),
+            }),
+            kernel: parameters[slots.kernel.clone()].to_vec(),
+        };
+        self.slots.iter().map(|slots| slots.as_ref().map(weights)).collect()
     }
 }
 

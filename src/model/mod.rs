@@ -13,13 +13,17 @@ mod pool;
 mod predictor;
 mod product;
 mod program;
+mod segments;
+mod tape;
 mod timing;
+mod train_forward;
 mod train_net;
 
 pub use layout::{ConvSlots, Layout};
 pub use predictor::{HeadMap, Predictor};
+pub use tape::Tape;
 pub use timing::time_one_image;
-pub use train_net::{Tape, TrainNet};
+pub use train_net::TrainNet;
 
 #[cfg(test)]
 mod tests {
@@ -103,6 +107,28 @@ mod tests {
                 assert!(scale > 0.0, "layer {layer} has a gradient");
                 assert!(error < 0.02 * scale + 1e-3, "layer {layer}: {slope} against {difference}, norm {scale}");
             }
+        }
+    }
+
+    /// The gradients of a fixed linear function of the heads after two steps, and the running statistics.
+    fn two_steps(network: Network, segments: usize) -> (Vec<f32>, Vec<f32>) {
+        let mut net = TrainNet::with_segments(network, segments);
+        let mut gradient = vec![0.0; net.layout().parameters()];
+        for step in 0..2 {
+            let (maps, tape) = net.forward(noise(2 * 3 * 256, step), 2, 16, 16).unwrap();
+            let slope = |(i, m): (usize, HeadMap)| HeadMap { values: noise(m.values.len(), 10 + i as u64), ..m };
+            let heads = maps.into_iter().enumerate().map(slope).collect();
+            net.backward(tape, heads, &mut gradient);
+        }
+        (gradient, net.statistics().to_vec())
+    }
+
+    #[test]
+    fn segments_change_no_bit_of_gradients_and_statistics() {
+        let expected = two_steps(network(), 1);
+        assert!(expected.0.iter().any(|g| *g != 0.0));
+        for segments in [2, 3, 5, 8, 100] {
+            assert!(two_steps(network(), segments) == expected, "{segments} segments");
         }
     }
 

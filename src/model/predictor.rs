@@ -47,7 +47,7 @@ pub struct Predictor {
     program: Program,
     fusion: Fusion,
     convolutions: Vec<Option<Packed>>,
-    pool: Pool,
+    pool: Pool<f32>,
     scratch: Scratch,
 }
 

@@ -8,8 +8,10 @@ use yoloslim_core::graph::{Graph, Op, Source};
 pub(super) struct Program {
     /// For each layer, where its output really lies: itself, or what it passes on.
     home: Vec<Source>,
-    /// For each layer that owns a buffer, the last layer that reads it.
-    last_reader: Vec<usize>,
+    /// For each layer that owns a buffer, the first and the last layer that read it; none if there is none.
+    readers: Vec<Option<(usize, usize)>>,
+    /// For each layer that owns a buffer, whether a detection head reads it.
+    head: Vec<bool>,
     /// The owners of the maps that detection heads read, in head order.
     heads: Vec<Source>,
 }
@@ -17,12 +19,12 @@ pub(super) struct Program {
 impl Program {
     pub fn new(graph: &Graph) -> Self {
         let mut home: Vec<Source> = Vec::with_capacity(graph.layers.len());
-        let mut last_reader = vec![0; graph.layers.len()];
+        let mut readers: Vec<Option<(usize, usize)>> = vec![None; graph.layers.len()];
         for (i, layer) in graph.layers.iter().enumerate() {
             let resolve = |s: Source| s.layer().map_or(s, |j| home[j]);
             for input in &layer.inputs {
                 if let Source::Layer(j) = resolve(*input) {
-                    last_reader[j] = i;
+                    readers[j] = Some((readers[j].map_or(i, |(first, _)| first), i));
                 }
             }
             let here =
@@ -30,10 +32,9 @@ impl Program {
             home.push(here);
         }
         let heads: Vec<Source> = graph.heads().map(|(i, _)| home[i]).collect();
-        for head in heads.iter().filter_map(|h| h.layer()) {
-            last_reader[head] = usize::MAX;
-        }
-        Self { home, last_reader, heads }
+        let mut head = vec![false; graph.layers.len()];
+        heads.iter().filter_map(|h| h.layer()).for_each(|h| head[h] = true);
+        Self { home, readers, head, heads }
     }
 
     /// Where the output that `source` names really lies.
@@ -48,7 +49,22 @@ impl Program {
 
     /// Whether nothing after `reader` reads the buffer of `layer`.
     pub fn is_over(&self, layer: usize, reader: usize) -> bool {
-        self.last_reader[layer] <= reader
+        !self.head[layer] && self.readers[layer].is_none_or(|(_, last)| last <= reader)
+    }
+
+    /// The first layer that reads the buffer of `layer`.
+    pub fn first_reader(&self, layer: usize) -> Option<usize> {
+        self.readers[layer].map(|(first, _)| first)
+    }
+
+    /// The last layer that reads the buffer of `layer`.
+    pub fn last_reader(&self, layer: usize) -> Option<usize> {
+        self.readers[layer].map(|(_, last)| last)
+    }
+
+    /// The layers whose buffers `layer` reads, one for each of its inputs that is no image.
+    pub fn read_by(&self, graph: &Graph, layer: usize) -> Vec<usize> {
+        graph.layers[layer].inputs.iter().filter_map(|s| self.home(*s).layer()).collect()
     }
 
     pub fn heads(&self) -> &[Source] {

@@ -19,6 +19,9 @@ pub struct TrainOptions {
     pub batch: usize,
     /// Forward passes whose gradients are averaged for one update.
     pub accumulate: usize,
+    /// Segments that the net is divided into to save memory: only maps that cross from one to another are kept for the
+    /// backward pass, which computes the others again.
+    pub segments: usize,
     /// Side of the square input in pixels; the cfg's width and height when none.
     pub size: Option<usize>,
     /// All randomness comes from it.
@@ -59,6 +62,7 @@ impl Default for TrainOptions {
             epochs: 100,
             batch: 16,
             accumulate: 1,
+            segments: 1,
             size: None,
             seed: 0,
             learning_rate: 0.01,
@@ -89,6 +93,7 @@ impl TrainOptions {
             ("--epochs", self.epochs as f64),
             ("--batch", self.batch as f64),
             ("--accumulate", self.accumulate as f64),
+            ("--segments", self.segments as f64),
             ("--lr", self.learning_rate),
             ("--clip-norm", self.clip_norm),
         ];

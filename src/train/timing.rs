@@ -15,14 +15,14 @@ const OBJECTS: usize = 8;
 /// Steps that fill buffers and caches and don't count.
 const WARM_UP: usize = 2;
 
-/// The seconds of each of `steps` whole training steps (forward, loss, backward, update) on a random batch of `batch`
-/// images of `width` x `height` pixels, in order; `progress` is told after every step.
+/// The seconds of each of `steps` whole training steps (forward, loss, backward, update) as `options` tell, on a random
+/// batch of images of `width` x `height` pixels, in order; `progress` is told after every step.
 ///
 /// # Errors
-/// A net without heads; a size that does not fit the net.
+/// A net without heads; options out of range; a size that does not fit the net.
 pub fn time_steps(
     network: Network,
-    batch: usize,
+    options: &TrainOptions,
     (width, height): (usize, usize),
     steps: usize,
     progress: &mut dyn FnMut(),
@@ -31,9 +31,9 @@ pub fn time_steps(
     if classes == 0 {
         return Err(Error::at("[yolo]", "the net has no such layer").fix("use the cfg of a detector"));
     }
-    let options = TrainOptions { batch, ..TrainOptions::default() };
-    let mut trainer = Trainer::new(network, &options, steps + WARM_UP);
-    let batch = random_batch(batch, width, height, classes);
+    options.check()?;
+    let mut trainer = Trainer::new(network, options, steps + WARM_UP);
+    let batch = random_batch(options.batch, width, height, classes);
     let mut times = Vec::with_capacity(steps + WARM_UP);
     for _ in 0..steps + WARM_UP {
         let batch = batch.clone();

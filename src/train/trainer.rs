@@ -31,7 +31,7 @@ pub(super) struct Trainer {
 impl Trainer {
     pub fn new(network: Network, options: &TrainOptions, batches_per_epoch: usize) -> Self {
         let heads = network.graph.heads().map(|(_, y)| y.clone()).collect();
-        let net = TrainNet::new(network);
+        let net = TrainNet::with_segments(network, options.segments);
         let len = net.layout().parameters();
         Self {
             averages: (net.parameters().to_vec(), net.statistics().to_vec()),

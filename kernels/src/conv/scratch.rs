@@ -13,8 +13,12 @@ impl Scratch {
     /// A buffer of `len` values of any content, which returns to the pool when dropped.
     pub(crate) fn take(&self, len: usize) -> Buffer<'_> {
         let mut values = self.lock().take_best(len);
-        if values.len() < len {
+        if values.capacity() < len {
+            // The smaller one goes before the larger one comes.
+            drop(std::mem::take(&mut values));
             values = vec![0.0; len];
+        } else if values.len() < len {
+            values.resize(len, 0.0);
         }
         Buffer { values, len, pool: self }
     }
@@ -43,7 +47,8 @@ impl TakeBest for Vec<Vec<f32>> {
     /// The smallest buffer that is large enough, or else the largest, which is then replaced by a larger one.
     fn take_best(&mut self, len: usize) -> Vec<f32> {
         let best = (0..self.len()).min_by_key(|&at| {
-            let size = self[at].len();
+            // Not the length: what is built in taken memory may be shorter than it.
+            let size = self[at].capacity();
             if size >= len { (0, size) } else { (1, usize::MAX - size) }
         });
         best.map_or_else(Vec::new, |at| self.swap_remove(at))
@@ -88,5 +93,16 @@ mod tests {
         assert_eq!(scratch.take(60).as_ptr(), first);
         let (large, small) = (scratch.take(1000), scratch.take(10));
         assert_eq!((large.len(), small.len()), (1000, 10));
+    }
+
+    #[test]
+    fn memory_that_was_used_in_part_is_handed_out_whole() {
+        let scratch = Scratch::default();
+        let mut memory = vec![1.0; 100];
+        let place = memory.as_ptr();
+        memory.truncate(10);
+        scratch.give_back(memory);
+        let whole = scratch.take(100);
+        assert_eq!((whole.as_ptr(), whole.len()), (place, 100));
     }
 }

@@ -1,0 +1,50 @@
+//! What a forward pass leaves for the backward pass.
+
+use std::sync::Arc;
+
+use yoloslim_core::graph::{Graph, Source};
+
+use super::forward::Aside;
+
+/// What a forward pass leaves for the backward pass.
+pub struct Tape {
+    pub(super) graph: Arc<Graph>,
+    pub(super) count: usize,
+    pub(super) images: Vec<f32>,
+    pub(super) layers: Vec<Saved>,
+}
+
+/// What one layer leaves.
+#[derive(Default)]
+pub(super) struct Saved {
+    /// The output; none for layers that only pass on, and where it was given back to be computed again when needed.
+    pub out: Option<Vec<f32>>,
+    /// What came before normalisation and activation, where there are any.
+    pub before: Option<Vec<f32>>,
+    /// Batch mean, one a channel.
+    pub mean: Vec<f32>,
+    /// 1 / batch standard deviation, one a channel.
+    pub inverse: Vec<f32>,
+    pub aside: Aside,
+}
+
+impl Tape {
+    /// An empty tape for `count` images.
+    pub(super) fn new(graph: Arc<Graph>, count: usize, images: Vec<f32>) -> Self {
+        let layers = graph.layers.iter().map(|_| Saved::default()).collect();
+        Self { graph, count, images, layers }
+    }
+
+    /// The map that lies at `home`, `[image][row][column][channel]`.
+    pub(super) fn read(&self, home: Source) -> &[f32] {
+        match home {
+            Source::Image => &self.images,
+            Source::Layer(i) => self.layers[i].out.as_deref().expect("a map is computed before it is read"),
+        }
+    }
+
+    /// Whether the layer's output is there or one pass away.
+    pub(super) fn holds(&self, layer: usize) -> bool {
+        self.layers[layer].out.is_some() || self.layers[layer].before.is_some()
+    }
+}
