@@ -25,7 +25,13 @@ impl Scratch {
 
     /// Memory for at least `len` values, to build a vector in and to [give back](Self::give_back).
     pub(crate) fn take_memory(&self, len: usize) -> Vec<f32> {
-        self.lock().take_best(len)
+        let memory = self.lock().take_best(len);
+        if memory.capacity() < len {
+            // Growing would copy what nobody reads and might take twice what is needed.
+            drop(memory);
+            return Vec::with_capacity(len);
+        }
+        memory
     }
 
     /// Returns the memory of a vector to the pool.
