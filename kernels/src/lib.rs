@@ -6,8 +6,8 @@
 //! * Slices whose lengths do not fit their shape are programmer errors: every function panics on them.
 //! * Work is spread over rayon's current pool. Borders of the work depend on the shape alone and partial sums are
 //!   added in a fixed order, so results do not depend on the number of threads, bit for bit.
-//! * AVX2 with FMA is used where the processor has them, portable code elsewhere ([`cpu_path`]). The two differ in the
-//!   last bits, as fused products round once. `YOLOSLIM_CPU_PATH=portable` in the environment forces portable code.
+//! * AVX-512, AVX2 with FMA or NEON are used where the processor has them, portable code elsewhere; [`cpu_path`] says
+//!   which, and how to choose. They differ in the last bits, as they round and add in other places.
 //! * Denormals are neither flushed nor treated apart: results follow IEEE 754.
 //! * This is the only package of the workspace with `unsafe` code.
 

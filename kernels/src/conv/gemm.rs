@@ -164,9 +164,10 @@ unsafe fn run_panel(
             let mut sums: Tile = [[0.0; NR]; MR];
             for (at, destinations) in tiles.destinations.iter().enumerate() {
                 let used = (tiles.pixels - at * MR).min(MR);
-                let rows = Rows { starts: &tiles.starts[at * tiles.taps..(at + 1) * tiles.taps], run: tiles.run };
+                let starts = &tiles.starts[at * tiles.taps..(at + 1) * tiles.taps];
                 // SAFETY: `RowTiles` took every address from a slice of `run` values.
-                unsafe { multiply(path, used, rows, weights, sums.as_flattened_mut(), NR) };
+                let rows = unsafe { Rows::new(starts, tiles.run) };
+                multiply(path, used, rows, weights, sums.as_flattened_mut(), NR);
                 for (row, &to) in sums.iter().zip(destinations).take(used) {
                     let residual = epilogue.residual.map(|all| &all[to + first..][..width]);
                     // SAFETY: the caller vouches that nobody else writes there.

@@ -18,12 +18,6 @@ fn error(got: &[f32], want: &[f64]) -> f64 {
     got.iter().zip(want).fold(0.0_f64, |error, (&got, want)| error.max((got as f64 - want).abs())) / scale
 }
 
-fn paths() -> Vec<Path> {
-    let mut paths = vec![Path::best(), Path::Portable];
-    paths.dedup();
-    paths
-}
-
 fn check(shape: &ConvShape) -> Result<(), TestCaseError> {
     let (x, weights) = (noise(shape.input_len(), 1), noise(shape.weights_len(), 2));
     let (dy, bias) = (noise(shape.output_len(), 3), noise(shape.channels_out, 4));
@@ -35,7 +29,7 @@ fn check(shape: &ConvShape) -> Result<(), TestCaseError> {
     });
     let want_dx = reference::backward_data(shape, &weights, &dy);
     let want_dw = reference::backward_weights(shape, &x, &dy);
-    for path in paths() {
+    for path in Path::available() {
         for packed in [PackedConv::new(shape, &weights), PackedConv::direct(shape, &weights)] {
             let mut y = vec![f32::NAN; shape.output_len()];
             let epilogue = Epilogue::new(Some(&bias), Activation::Leaky);
@@ -149,7 +143,7 @@ fn gradients_of_very_many_weights_match_direct_sums() {
     let shape = ConvShape { batch: 3, height: 32, width: 29, ..plain(3, 390, 430) };
     let (x, dy) = (noise(shape.input_len(), 1), noise(shape.output_len(), 3));
     let mut dw = vec![1.0; shape.weights_len()];
-    backward_weights_on(Path::best(), &shape, &x, &dy, &mut dw, &Scratch::default());
+    backward_weights_on(Path::detect(), &shape, &x, &dy, &mut dw, &Scratch::default());
     // One tap at a time, for a few input channels and all output channels.
     for (input, (ky, kx)) in [(0, (0, 0)), (5, (1, 2)), (389, (2, 1))] {
         let mut want = vec![1.0_f64; shape.channels_out];

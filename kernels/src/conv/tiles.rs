@@ -4,7 +4,7 @@ use super::epilogue::Epilogue;
 use super::grid::Plane;
 use super::microkernel::NR;
 use super::transforms::{IN, Input, Kernel, KernelGradient, OUT, Output, OutputGradient, POINTS, Transform, square};
-use super::vector::{LANES, Vector};
+use super::vector::{LANES, Vector, on_each_path};
 use crate::path::Path;
 use crate::share::SharedMut;
 
@@ -80,42 +80,22 @@ struct Target<'a> {
     plane: usize,
 }
 
-/// Defines `$name(path, ..)`, which runs the generic `$body::<V>(..)` compiled for the instructions of the path.
-macro_rules! on_each_path {
-    ($(#[$doc:meta])* $seen:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) => $body:ident) => {
-        $(#[$doc])*
-        $seen fn $name(path: Path, $($argument: $type),*) {
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
-            fn on_avx2($($argument: $type),*) {
-                $body::<std::arch::x86_64::__m256>($($argument),*);
-            }
-            match path {
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: `Path::Avx2` is only made after the processor was asked for AVX2 and FMA.
-                Path::Avx2 => unsafe { on_avx2($($argument),*) },
-                Path::Portable => $body::<[f32; LANES]>($($argument),*),
-            }
-        }
-    };
+on_each_path! {
+    fn input_tile(pixels: &[[usize; IN]; IN], src: &[f32], channels: usize, to: Target) => transform_input::<Vector>
 }
 
 on_each_path! {
-    fn input_tile(pixels: &[[usize; IN]; IN], src: &[f32], channels: usize, to: Target) => transform_input
-}
-
-on_each_path! {
-    fn gradient_tile(pixels: &[[usize; OUT]; OUT], dy: &[f32], channels: usize, to: Target) => transform_gradient
+    fn gradient_tile(pixels: &[[usize; OUT]; OUT], dy: &[f32], channels: usize, to: Target) => transform_gradient::<Vector>
 }
 
 on_each_path! {
     /// Transforms sixteen 3 x 3 kernels, `[tap][kernel]`, to points `plane` apart.
-    pub(crate) fn kernel_tile(taps: &[[f32; NR]; 9], to: SharedMut, plane: usize) => transform_kernel
+    pub(crate) fn kernel_tile(taps: &[[f32; NR]; 9], to: SharedMut, plane: usize) => transform_kernel::<Vector>
 }
 
 on_each_path! {
     /// `Gt M G` of eight kernels whose points are `plane` apart in `sums`: their nine gradients, `[tap][kernel]`.
-    pub(crate) fn kernel_gradient_tile(sums: &[f32], plane: usize, taps: &mut [[f32; LANES]; 9]) => transform_sums
+    pub(crate) fn kernel_gradient_tile(sums: &[f32], plane: usize, taps: &mut [[f32; LANES]; 9]) => transform_sums::<Vector>
 }
 
 on_each_path! {
@@ -128,7 +108,7 @@ on_each_path! {
         channels: usize,
         out: SharedMut,
         epilogue: Epilogue,
-    ) => transform_output
+    ) => transform_output::<Vector>
 }
 
 #[inline(always)]

@@ -166,12 +166,11 @@ impl Block<'_> {
                     let used = (self.count - first).min(MR);
                     let start = |i: usize| v[(first + i.min(used - 1)) * row_in..].as_ptr();
                     let starts = [std::array::from_fn(start)];
-                    let rows = Rows { starts: &starts, run: kernel.inputs };
+                    let place = point * plane_out + first * row_out + panel * NR;
                     // SAFETY: rows of `v` hold `inputs` values; each task writes its own panels of its point.
-                    unsafe {
-                        let to = m.part(point * plane_out + first * row_out + panel * NR, (used - 1) * row_out + NR);
-                        multiply(path, used, rows, kernel.panel(point, panel), to, row_out);
-                    }
+                    let (rows, to) =
+                        unsafe { (Rows::new(&starts, kernel.inputs), m.part(place, (used - 1) * row_out + NR)) };
+                    multiply(path, used, rows, kernel.panel(point, panel), to, row_out);
                 }
             }
         });

@@ -1,0 +1,116 @@
+//! Several channels at a time, in registers or as plain code.
+//!
+//! Kernels are written once over [`Vector`] or [`Row`] and compiled for each path by [`on_each_path`]. Everything here
+//! is inlined into the function that has the path's instructions enabled.
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{avx2, avx512};
+
+/// Lanes of a [`Vector`].
+pub(crate) const LANES: usize = 8;
+
+/// Eight `f32`.
+pub(crate) trait Vector: Copy {
+    /// The same value in each lane.
+    fn splat(value: f32) -> Self;
+    /// # Safety
+    /// `from` points to eight readable values.
+    unsafe fn load(from: *const f32) -> Self;
+    /// # Safety
+    /// `to` points to eight writable values.
+    unsafe fn store(self, to: *mut f32);
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    /// `self * by + other`
+    fn mul_add(self, by: Self, other: Self) -> Self;
+}
+
+/// Sixteen `f32`: a row of a tile of the matrix product.
+pub(crate) trait Row: Copy {
+    /// Sums that a tile keeps of each value, 1 or 2: an instruction need not wait for the one before, but for the one
+    /// before that.
+    const CHAINS: usize;
+    fn zero() -> Self;
+    /// # Safety
+    /// `from` points to sixteen readable values.
+    unsafe fn load(from: *const f32) -> Self;
+    /// # Safety
+    /// `to` points to sixteen writable values.
+    unsafe fn store(self, to: *mut f32);
+    fn add(self, other: Self) -> Self;
+    /// `self + factor * columns`
+    fn add_product(self, factor: f32, columns: Self) -> Self;
+}
+
+/// Defines `$name(path, ..)`, which runs the generic `$body::<T>(..)` compiled for the instructions of the path; `T` is
+/// the path's `$kind`, a `Vector` or a `Row`.
+macro_rules! on_each_path {
+    ($(#[$doc:meta])* $seen:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) => $body:ident::<$kind:ident>) => {
+        $(#[$doc])*
+        $seen fn $name(path: $crate::path::Path, $($argument: $type),*) {
+            use $crate::{conv::vector, path::Path};
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+            fn on_avx512($($argument: $type),*) {
+                $body::<vector::avx512::$kind>($($argument),*);
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn on_avx2($($argument: $type),*) {
+                $body::<vector::avx2::$kind>($($argument),*);
+            }
+            match path {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `Path::Avx512` is only made after the processor was asked for these instructions.
+                Path::Avx512 => unsafe { on_avx512($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `Path::Avx2` is only made after the processor was asked for AVX2 and FMA.
+                Path::Avx2 => unsafe { on_avx2($($argument),*) },
+                #[cfg(target_arch = "aarch64")]
+                Path::Neon => $body::<vector::neon::$kind>($($argument),*),
+                Path::Portable => $body::<vector::portable::$kind>($($argument),*),
+            }
+        }
+    };
+}
+pub(crate) use on_each_path;
+
+impl<V: Vector> Row for [V; 2] {
+    const CHAINS: usize = 1;
+
+    #[inline(always)]
+    fn zero() -> Self {
+        [V::splat(0.0); 2]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe { [V::load(from), V::load(from.add(LANES))] }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe {
+            self[0].store(to);
+            self[1].store(to.add(LANES));
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        [self[0].add(other[0]), self[1].add(other[1])]
+    }
+
+    #[inline(always)]
+    fn add_product(self, factor: f32, columns: Self) -> Self {
+        let factor = V::splat(factor);
+        [factor.mul_add(columns[0], self[0]), factor.mul_add(columns[1], self[1])]
+    }
+}

@@ -1,0 +1,40 @@
+//! Plain code, which the compiler vectorises with what the target guarantees.
+
+use super::LANES;
+
+pub(crate) type Vector = [f32; LANES];
+pub(crate) type Row = [Vector; 2];
+
+impl super::Vector for Vector {
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: as the caller promises; arrays of `f32` need no more than the alignment of `f32`.
+        unsafe { from.cast::<Self>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as in `load`.
+        unsafe { to.cast::<Self>().write(self) }
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        std::array::from_fn(|i| self[i] + other[i])
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        std::array::from_fn(|i| self[i] - other[i])
+    }
+
+    #[inline(always)]
+    fn mul_add(self, by: Self, other: Self) -> Self {
+        std::array::from_fn(|i| self[i] * by[i] + other[i])
+    }
+}
