@@ -7,7 +7,7 @@ target=aarch64-unknown-linux-gnu
 if [ "$(uname -m)" = aarch64 ]; then
     exec cargo test --release --package yoloslim-kernels
 fi
-if ! command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null || [ ! -d /usr/aarch64-linux-gnu/lib ]; then
+if ! command -v aarch64-linux-gnu-gcc >/dev/null || ! command -v qemu-aarch64 >/dev/null; then
     sudo=""
     [ "$(id -u)" = 0 ] || sudo=sudo
     $sudo apt-get update -qq

@@ -36,29 +36,41 @@ impl Path {
 
     /// The path of that name if the processor has it, otherwise the best one.
     fn choose(wanted: Option<&str>) -> Self {
-        let available = Self::available();
-        let named = |path: &&Path| wanted.is_some_and(|wanted| path.name().split('+').next() == Some(wanted));
-        *available.iter().find(named).unwrap_or(&available[0])
+        let named = |path: &Path| wanted.is_some_and(|wanted| path.name().split('+').next() == Some(wanted));
+        Self::available().find(named).or(Self::available().next()).unwrap_or(Path::Portable)
     }
 
     /// Every path of this processor, the best one first.
-    pub(crate) fn available() -> Vec<Self> {
-        let mut paths = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512bw")
-            {
-                paths.push(Path::Avx512);
+    pub(crate) fn available() -> impl Iterator<Item = Self> {
+        const ALL: &[Path] = &[
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2,
+            #[cfg(target_arch = "aarch64")]
+            Path::Neon,
+            Path::Portable,
+        ];
+        ALL.iter().copied().filter(|path| path.is_available())
+    }
+
+    /// True if this processor has the instructions.
+    fn is_available(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512bw")
+                    && Path::Avx2.is_available()
             }
-            paths.push(Path::Avx2);
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "aarch64")]
+            Path::Neon => true,
+            Path::Portable => true,
         }
-        #[cfg(target_arch = "aarch64")]
-        paths.push(Path::Neon);
-        paths.push(Path::Portable);
-        paths
     }
 
     fn name(self) -> &'static str {
@@ -117,12 +129,11 @@ mod tests {
 
     #[test]
     fn a_path_is_chosen_by_name_and_the_best_one_otherwise() {
-        let available = Path::available();
-        for &path in &available {
+        for path in Path::available() {
             assert_eq!(Path::choose(path.name().split('+').next()), path);
         }
         assert_eq!(Path::choose(Some("portable")), Path::Portable);
-        assert_eq!(Path::choose(Some("mmx")), available[0]);
-        assert_eq!(Path::choose(None), available[0]);
+        assert_eq!(Some(Path::choose(Some("mmx"))), Path::available().next());
+        assert_eq!(Some(Path::choose(None)), Path::available().next());
     }
 }

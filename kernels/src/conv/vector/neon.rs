@@ -1,4 +1,5 @@
-//! NEON, whose registers hold four values: a vector is two of them.
+//! NEON, whose registers hold four values: a vector is two of them. Each processor of the target has it, which is why
+//! its intrinsics may be called.
 
 use std::arch::aarch64::*;
 
@@ -8,18 +9,19 @@ pub(crate) type Row = [Vector; 2];
 impl super::Vector for Vector {
     #[inline(always)]
     fn splat(value: f32) -> Self {
-        [vdupq_n_f32(value); 2]
+        // SAFETY: see above.
+        unsafe { [vdupq_n_f32(value); 2] }
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller vouches for eight values.
+        // SAFETY: see above; the caller vouches for eight values.
         unsafe { [vld1q_f32(from), vld1q_f32(from.add(4))] }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller vouches for eight values.
+        // SAFETY: see above; the caller vouches for eight values.
         unsafe {
             vst1q_f32(to, self[0]);
             vst1q_f32(to.add(4), self[1]);
@@ -28,16 +30,19 @@ impl super::Vector for Vector {
 
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        [vaddq_f32(self[0], other[0]), vaddq_f32(self[1], other[1])]
+        // SAFETY: see above.
+        unsafe { [vaddq_f32(self[0], other[0]), vaddq_f32(self[1], other[1])] }
     }
 
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
-        [vsubq_f32(self[0], other[0]), vsubq_f32(self[1], other[1])]
+        // SAFETY: see above.
+        unsafe { [vsubq_f32(self[0], other[0]), vsubq_f32(self[1], other[1])] }
     }
 
     #[inline(always)]
     fn mul_add(self, by: Self, other: Self) -> Self {
-        [vfmaq_f32(other[0], self[0], by[0]), vfmaq_f32(other[1], self[1], by[1])]
+        // SAFETY: see above.
+        unsafe { [vfmaq_f32(other[0], self[0], by[0]), vfmaq_f32(other[1], self[1], by[1])] }
     }
 }
