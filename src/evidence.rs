@@ -34,9 +34,7 @@ pub fn measure(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evidence> {
     let images = measuring.images.max(1);
-    let step = dataset.samples.len().div_ceil(images).max(1);
-    let paths: Vec<PathBuf> = dataset.samples.iter().step_by(step).map(|s| s.image.clone()).collect();
-    let mut evidence = observe_activations(network, paths, progress)?;
+    let mut evidence = observe_activations(network, spread(dataset, images), progress)?;
     if score == Criterion::Taylor {
         let batches = images.div_ceil(TAYLOR_BATCH);
         let options = TaylorOptions { batches, batch: TAYLOR_BATCH, threads: measuring.threads };
@@ -44,4 +42,11 @@ pub fn measure(
         evidence.taylor = Some(taylor_scores(network, dataset, options, &mut images_done)?);
     }
     Ok(evidence)
+}
+
+/// At most `count` images spread evenly over the data set.
+#[must_use]
+pub fn spread(dataset: &Dataset, count: usize) -> Vec<PathBuf> {
+    let step = dataset.samples.len().div_ceil(count.max(1)).max(1);
+    dataset.samples.iter().step_by(step).map(|s| s.image.clone()).collect()
 }

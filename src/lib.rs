@@ -12,6 +12,7 @@ pub mod evidence;
 pub mod model;
 pub mod new_folder;
 pub mod prove;
+pub mod reestimate;
 pub mod run_folder;
 pub mod slim;
 pub mod taylor;

@@ -12,9 +12,6 @@ use super::tape::{Saved, Tape};
 use super::train_net::TrainNet;
 use super::{HeadMap, forward, kernels};
 
-/// Share of the batch statistics in the running ones, a step (reference: the field's PyTorch code uses 0.03).
-const MOMENTUM: f32 = 0.03;
-
 impl TrainNet {
     /// Runs `count` images `[image][row][column][channel]` forward with batch statistics, updates the running
     /// ones, and gives the raw head maps.
@@ -120,10 +117,10 @@ impl TrainNet {
         (saved.mean, saved.inverse) = (vec![0.0; c.filters], vec![0.0; c.filters]);
         k::channel_mean_variance(z, c.filters, &mut saved.mean, &mut variance);
         let rows = z.len() / c.filters;
-        update_running(&mut self.statistics[slots.mean.clone()], &saved.mean, 1.0);
+        update_running(&mut self.statistics[slots.mean.clone()], &saved.mean, 1.0, self.momentum);
         // The running variance is the unbiased one, as PyTorch keeps it.
         let unbiased = rows as f32 / (rows as f32 - 1.0).max(1.0);
-        update_running(&mut self.statistics[slots.variance.clone()], &variance, unbiased);
+        update_running(&mut self.statistics[slots.variance.clone()], &variance, unbiased, self.momentum);
         saved.inverse.iter_mut().zip(&variance).for_each(|(i, v)| *i = 1.0 / (v + BatchNorm::EPSILON).sqrt());
     }
 
@@ -192,6 +189,6 @@ impl TrainNet {
     }
 }
 
-fn update_running(running: &mut [f32], batch: &[f32], scale: f32) {
-    running.iter_mut().zip(batch).for_each(|(r, b)| *r += MOMENTUM * (b * scale - *r));
+fn update_running(running: &mut [f32], batch: &[f32], scale: f32, momentum: f32) {
+    running.iter_mut().zip(batch).for_each(|(r, b)| *r += momentum * (b * scale - *r));
 }

@@ -29,7 +29,12 @@ pub struct TrainNet {
     /// For the places of max pools.
     pub(super) places: Pool<u32>,
     pub(super) scratch: Scratch,
+    /// Share of a batch's statistics in the running ones.
+    pub(super) momentum: f32,
 }
+
+/// The share of a batch's statistics in the running ones (reference: the field's PyTorch code).
+const MOMENTUM: f32 = 0.03;
 
 impl TrainNet {
     /// Takes a network into training.
@@ -57,6 +62,7 @@ impl TrainNet {
             pool: Pool::default(),
             places: Pool::default(),
             scratch: Scratch::default(),
+            momentum: MOMENTUM,
             cfg,
             graph,
             header,
@@ -89,6 +95,11 @@ impl TrainNet {
     /// The running statistics, to change them.
     pub fn statistics_mut(&mut self) -> &mut Vec<f32> {
         &mut self.statistics
+    }
+
+    /// Sets the share of a batch's statistics in the running ones, 0.03 at first.
+    pub fn set_statistics_momentum(&mut self, momentum: f32) {
+        self.momentum = momentum;
     }
 
     /// The network with the given numbers, which must be of this layout.

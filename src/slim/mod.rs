@@ -21,10 +21,11 @@ use crate::detect::{DetectOptions, Detector};
 use crate::evidence::{self, Measuring};
 use crate::model::time_one_image;
 use crate::prove::prove;
+use crate::reestimate::reestimate_statistics;
 use crate::train::{self, Event, Job, TrainOptions};
 
 /// Images that tell what removed filters leave behind and what filters are worth.
-const CALIBRATION_IMAGES: usize = 64;
+const CALIBRATION_IMAGES: usize = 128;
 
 /// Validation images on that picture.
 const PICTURED: usize = 4;
@@ -92,7 +93,9 @@ impl Pipeline<'_> {
         let sparse = match o.sparse_epochs {
             0 => baseline,
             _ => self.stage("sparse", Some(o.sparse_epochs), record, observe, |observe| {
-                self.train_stage(baseline, "sparse", &o.sparse(), observe)
+                let mut outcome = self.train_stage(baseline, "sparse", &o.sparse(), observe)?;
+                outcome.network = self.reestimated(&outcome.network)?;
+                Ok(outcome)
             })?,
         };
         let pruned = self.stage("pruned", None, record, observe, |observe| self.prune_stage(&sparse, observe))?;
@@ -159,7 +162,10 @@ impl Pipeline<'_> {
     ) -> Result<Outcome> {
         let folder = self.stage_folder(name);
         let job = Job { network, dataset: self.train, options, folder: &folder, threads: self.threads };
-        let trained = train::run(job, &mut |n| self.validate(n), &mut |event| observe(Progress::Train(event)))?;
+        // A penalty moves the gammas faster than running statistics follow.
+        let lags = options.sparsity.is_some();
+        let mut validate = |n: &Network| if lags { self.validate(&self.reestimated(n)?) } else { self.validate(n) };
+        let trained = train::run(job, &mut validate, &mut |event| observe(Progress::Train(event)))?;
         Ok(Outcome { network: trained.network, epochs: trained.epochs })
     }
 
@@ -172,6 +178,12 @@ impl Pipeline<'_> {
         let pruned = prune::apply(network, &plan)?;
         observe(Progress::Proof(prove(&pruned)?));
         plan.save(&self.stage_folder("pruned").join("plan.json"))?;
-        Ok(Outcome { network: pruned.compact, epochs: Vec::new() })
+        Ok(Outcome { network: self.reestimated(&pruned.compact)?, epochs: Vec::new() })
+    }
+
+    /// The network with BN statistics measured on training images.
+    fn reestimated(&self, network: &Network) -> Result<Network> {
+        let paths = evidence::spread(self.train, CALIBRATION_IMAGES);
+        reestimate_statistics(network, paths, &mut |_| {})
     }
 }
