@@ -31,7 +31,7 @@ pub use norm::{
     BatchNormView, channel_mean_variance, channel_sums, norm_activate, norm_activate_backward,
     norm_activate_backward_frozen,
 };
-pub use optimiser::{lerp_into, sgd_nesterov, sum_of_squares};
+pub use optimiser::{SgdStep, lerp_into, sgd_nesterov, sum_of_squares};
 pub use path::cpu_path;
 pub use pool::{average_pool, average_pool_backward, max_pool, max_pool_backward};
 pub use resample::{reorg, reorg_backward, upsample_nearest, upsample_nearest_backward, upsample_nearest_into};

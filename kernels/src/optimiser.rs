@@ -1,29 +1,46 @@
 //! What an optimiser does to parameters, in one pass over memory each.
 
 use crate::activation::CHUNK;
+use crate::path::Path;
 use rayon::prelude::*;
 
+/// The numbers of one step of [`sgd_nesterov`].
+#[derive(Clone, Copy, Debug)]
+pub struct SgdStep {
+    /// Learning rate.
+    pub rate: f32,
+    /// Nesterov's momentum.
+    pub momentum: f32,
+    /// L2 penalty.
+    pub weight_decay: f32,
+    /// What gradients are multiplied with first: less than 1 clips them.
+    pub scale: f32,
+    /// Decay of the moving average; 1 leaves it as it is.
+    pub average_decay: f32,
+}
+
 /// One step of stochastic gradient descent with Nesterov's momentum as PyTorch defines it:
-/// `d = g + weight_decay p`, `v = momentum v + d`, `p -= lr (d + momentum v)`.
+/// `d = scale g + weight_decay p`, `v = momentum v + d`, `p -= rate (d + momentum v)`; then the moving average of the
+/// parameters, `ema = decay ema + (1 - decay) p`, and zero gradients. One pass over memory does it all.
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn sgd_nesterov(
-    params: &mut [f32],
-    grads: &[f32],
-    velocity: &mut [f32],
-    lr: f32,
-    momentum: f32,
-    weight_decay: f32,
-) {
-    assert!(params.len() == grads.len() && params.len() == velocity.len());
-    let parts = params.par_chunks_mut(CHUNK).zip(grads.par_chunks(CHUNK)).zip(velocity.par_chunks_mut(CHUNK));
-    parts.for_each(|((params, grads), velocity)| {
-        for ((p, g), v) in params.iter_mut().zip(grads).zip(velocity) {
-            let d = g + weight_decay * *p;
-            *v = momentum * *v + d;
-            *p -= lr * (d + momentum * *v);
-        }
+pub fn sgd_nesterov(params: &mut [f32], grads: &mut [f32], velocity: &mut [f32], ema: &mut [f32], step: &SgdStep) {
+    let len = params.len();
+    assert!(len == grads.len() && len == velocity.len() && len == ema.len());
+    let path = Path::detect();
+    let parts = params.par_chunks_mut(CHUNK).zip(grads.par_chunks_mut(CHUNK));
+    let parts = parts.zip(velocity.par_chunks_mut(CHUNK)).zip(ema.par_chunks_mut(CHUNK));
+    parts.for_each(|(((params, grads), velocity), ema)| {
+        path.run(|| {
+            for (((p, g), v), ema) in params.iter_mut().zip(grads).zip(velocity).zip(ema) {
+                let d = *g * step.scale + step.weight_decay * *p;
+                *v = step.momentum * *v + d;
+                *p -= step.rate * (d + step.momentum * *v);
+                *ema = step.average_decay * *ema + (1.0 - step.average_decay) * *p;
+                *g = 0.0;
+            }
+        });
     });
 }
 
@@ -60,13 +77,17 @@ mod tests {
 
     #[test]
     fn two_nesterov_steps_worked_by_hand() {
-        let (mut p, mut v) = ([1.0], [0.0]);
-        sgd_nesterov(&mut p, &[0.5], &mut v, 0.1, 0.9, 0.1);
+        let step = SgdStep { rate: 0.1, momentum: 0.9, weight_decay: 0.1, scale: 0.5, average_decay: 0.75 };
+        let (mut p, mut g, mut v, mut ema) = ([1.0], [1.0], [0.0], [2.0]);
+        sgd_nesterov(&mut p, &mut g, &mut v, &mut ema, &step);
         // d = 0.6, v = 0.6, p = 1 - 0.1 * (0.6 + 0.54)
         assert!((p[0] - 0.886_f32).abs() < 1e-6 && (v[0] - 0.6_f32).abs() < 1e-6);
-        sgd_nesterov(&mut p, &[0.5], &mut v, 0.1, 0.9, 0.1);
+        assert!((ema[0] - (1.5 + 0.25 * 0.886_f32)).abs() < 1e-6 && g == [0.0]);
+        g = [1.0];
+        sgd_nesterov(&mut p, &mut g, &mut v, &mut ema, &SgdStep { average_decay: 1.0, ..step });
         // d = 0.5886, v = 0.54 + 0.5886, p = 0.886 - 0.1 * (0.5886 + 0.9 * 1.1286)
         assert!((p[0] - 0.725_566_f32).abs() < 1e-6 && (v[0] - 1.1286_f32).abs() < 1e-6);
+        assert!((ema[0] - (1.5 + 0.25 * 0.886_f32)).abs() < 1e-6, "a decay of 1 keeps the average");
     }
 
     #[test]

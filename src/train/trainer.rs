@@ -1,8 +1,10 @@
 //! One step of training: forward, loss, backward, and, when enough gradients are gathered, an update.
 
+use std::ops::Range;
+
 use yoloslim_core::graph::Yolo;
 use yoloslim_core::{Network, Result};
-use yoloslim_kernels as k;
+use yoloslim_kernels::{self as k, SgdStep};
 
 use super::loss::{LossParts, yolo_loss};
 use super::options::TrainOptions;
@@ -68,40 +70,39 @@ impl Trainer {
     }
 
     fn update(&mut self) {
-        let (rate, o) = (self.learning_rate(), &self.options);
+        let (rate, average_decay, o) = (self.learning_rate(), self.average_decay(), &self.options);
         let norm = k::sum_of_squares(&self.gradients).sqrt();
-        if norm > o.clip_norm {
-            let scale = (o.clip_norm / norm) as f32;
-            self.gradients.iter_mut().for_each(|g| *g *= scale);
-        }
+        let scale = if norm > o.clip_norm { (o.clip_norm / norm) as f32 } else { 1.0 };
+        let plain = SgdStep { rate: rate as f32, momentum: o.momentum as f32, weight_decay: 0.0, scale, average_decay };
+        let decayed = SgdStep { weight_decay: o.weight_decay as f32, ..plain };
         let layout = self.net.layout().clone();
         let parameters = self.net.parameters_mut();
-        let mut sgd = |range: std::ops::Range<usize>, decay: f64| {
-            let (p, g, v) = (&mut parameters[range.clone()], &self.gradients[range.clone()], &mut self.velocity[range]);
-            k::sgd_nesterov(p, g, v, rate as f32, o.momentum as f32, decay as f32);
+        let mut sgd = |range: Range<usize>, step: &SgdStep| {
+            let (p, g) = (&mut parameters[range.clone()], &mut self.gradients[range.clone()]);
+            k::sgd_nesterov(p, g, &mut self.velocity[range.clone()], &mut self.averages.0[range], step);
         };
-
         for slots in layout.convolutions() {
-            sgd(slots.kernel.clone(), o.weight_decay);
-            sgd(slots.bias.clone(), 0.0);
-            slots.gamma.iter().for_each(|g| sgd(g.clone(), 0.0));
+            sgd(slots.kernel.clone(), &decayed);
+            sgd(slots.bias.clone(), &plain);
+            // Their average is taken after the penalty has moved them.
+            slots.gamma.iter().for_each(|g| sgd(g.clone(), &SgdStep { average_decay: 1.0, ..plain }));
         }
         if let Some(penalty) = &self.penalty {
             let progress = self.updates as f64 / self.total_updates() as f64;
             penalty.step(&layout, self.net.parameters_mut(), rate, o.momentum, progress);
         }
-        self.gradients.fill(0.0);
+        for gamma in layout.convolutions().filter_map(|c| c.gamma.clone()) {
+            k::lerp_into(&mut self.averages.0[gamma.clone()], &self.net.parameters()[gamma], average_decay);
+        }
+        k::lerp_into(&mut self.averages.1, self.net.statistics(), average_decay);
         self.gathered = 0;
         self.updates += 1;
-        self.average();
     }
 
     /// The moving average's window grows with the number of updates, so that a short run is averaged too.
-    fn average(&mut self) {
-        let u = self.updates as f64;
-        let decay = self.options.ema_decay.min((1.0 + u) / (10.0 + u)) as f32;
-        k::lerp_into(&mut self.averages.0, self.net.parameters(), decay);
-        k::lerp_into(&mut self.averages.1, self.net.statistics(), decay);
+    fn average_decay(&self) -> f32 {
+        let u = (self.updates + 1) as f64;
+        self.options.ema_decay.min((1.0 + u) / (10.0 + u)) as f32
     }
 
     fn total_updates(&self) -> usize {
