@@ -12,6 +12,7 @@ mod init;
 mod knobs;
 mod layer_table;
 mod net;
+mod profile;
 mod prune;
 mod slim;
 mod tensor_file;
@@ -64,6 +65,7 @@ enum Command {
     Slim(slim::Slim),
     Demo(demo::Demo),
     Prune(prune::Prune),
+    Profile(profile::ProfileCommand),
     Anchors(anchors::Anchors),
     Bench(bench::Bench),
     Completions(completions::Completions),
@@ -85,6 +87,7 @@ impl Cli {
             Command::Slim(command) => command.run(term),
             Command::Demo(command) => command.run(term),
             Command::Prune(command) => command.run(term),
+            Command::Profile(command) => command.run(term),
             Command::Anchors(command) => command.run(term),
             Command::Bench(command) => command.run(term),
             Command::Completions(command) => command.run(),

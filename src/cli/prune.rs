@@ -7,11 +7,13 @@ use serde::Serialize;
 use yoloslim::evidence::{self, Measuring};
 use yoloslim::new_folder::NewFolder;
 use yoloslim::prove::prove;
+use yoloslim_core::cost::profile::Profile;
 use yoloslim_core::labels::{self, Split};
 use yoloslim_core::prune::{self, Criterion, Evidence, Groups, Join, Normalise, PruneOptions, PrunePlan, Target};
 use yoloslim_core::{Network, Result};
 
 use super::net::NetArgs;
+use super::profile::warn_if_uncalibrated;
 use crate::term::{self, Term};
 
 /// Remove channels and residual blocks, and prove that the slim net computes the same
@@ -56,6 +58,9 @@ pub struct PruneKnobs {
     normalise: Option<NormaliseArg>,
     #[command(flatten)]
     target: TargetArgs,
+    /// Device of --target-latency: hi3519a, hi3559a or the path of a profile
+    #[arg(long, value_name = "P", requires = "target_latency")]
+    profile: Option<String>,
     /// Residual blocks to remove
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
@@ -80,6 +85,9 @@ struct TargetArgs {
     /// Share of the parameters to remove
     #[arg(long, value_name = "F")]
     target_params: Option<f64>,
+    /// Milliseconds an image that the slim net takes at most on the device of --profile
+    #[arg(long, value_name = "MS", requires = "profile")]
+    target_latency: Option<f64>,
 }
 
 /// What becomes of tied channels, by the peers' names.
@@ -148,14 +156,37 @@ impl PruneKnobs {
         options.score = self.score.map_or(options.score, Into::into);
         options.normalise = self.normalise.map(Into::into).or(options.normalise);
         let t = &self.target;
-        let targets =
-            [t.channels.map(Target::Channels), t.target_flops.map(Target::Flops), t.target_params.map(Target::Params)];
+        let targets = [
+            t.channels.map(Target::Channels),
+            t.target_flops.map(Target::Flops),
+            t.target_params.map(Target::Params),
+            t.target_latency.map(Target::Latency),
+        ];
         options.target = targets.into_iter().flatten().next().unwrap_or(options.target);
+        options.profile = self.profile.as_deref().map(lasting).or(options.profile);
         options.layers = self.layers.unwrap_or(options.layers);
         options.min_keep = self.min_keep.unwrap_or(options.min_keep);
         options.multiple_of = self.multiple_of.unwrap_or(options.multiple_of);
         options
     }
+}
+
+/// A profile's name, or its path from anywhere: a run may go on in another folder.
+fn lasting(profile: &str) -> String {
+    let path = Path::new(profile);
+    if !path.exists() || Profile::BUILT_IN.iter().any(|(name, _)| *name == profile) {
+        return profile.to_owned();
+    }
+    std::path::absolute(path).map_or(profile.to_owned(), |path| path.display().to_string())
+}
+
+/// Tells what speaks against a plan, and against the profile that it was made by.
+pub fn warn(plan: &PrunePlan, term: Term) -> Result<()> {
+    plan.warnings().iter().for_each(|warning| term.warn(warning));
+    if matches!(plan.options.target, Target::Latency(_)) {
+        warn_if_uncalibrated(&plan.options.latency_profile()?, term);
+    }
+    Ok(())
 }
 
 impl From<JoinArg> for Join {
@@ -203,6 +234,9 @@ struct Summary {
     threshold: f64,
     /// Share of all |gamma| that goes.
     gamma_share: f64,
+    /// What the profile predicts, where milliseconds were the target.
+    ms_before: Option<f64>,
+    ms_after: Option<f64>,
     blocks_removed: usize,
     /// None in a dry run, which does not build the slim net.
     proof_max_relative_difference: Option<f64>,
@@ -221,6 +255,7 @@ impl Prune {
         let network = self.net.read(term)?;
         let evidence = self.evidence(&network, options.score, term)?;
         let plan = prune::plan(&network, &options, &evidence)?;
+        warn(&plan, term)?;
         let proof = folder.map(|folder| carry_out(&network, &plan, folder)).transpose()?;
         if self.json {
             return term::print_json(&self.summary(&plan, proof));
@@ -257,6 +292,8 @@ impl Prune {
             bflops_after: plan.after.flops / 1e9,
             threshold: plan.threshold,
             gamma_share: plan.gamma_share,
+            ms_before: plan.budget.as_ref().map(|spent| spent.before),
+            ms_after: plan.budget.as_ref().map(|spent| spent.after),
             blocks_removed: plan.removed_blocks().count(),
             proof_max_relative_difference: proof,
             cfg: written("slim.cfg"),

@@ -6,10 +6,12 @@ use clap::Args;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::slim::{PICTURE, Pipeline, Progress, RECORD, SlimOptions, table};
 use yoloslim::train::Strength;
+use yoloslim_core::prune::Target;
 use yoloslim_core::record::RunRecord;
 use yoloslim_core::{Error, Network, Result};
 
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
+use super::profile::warn_if_uncalibrated;
 use super::prune::PruneKnobs;
 use super::train::{StrategyName, absolute};
 use super::train_progress::TrainProgress;
@@ -116,6 +118,9 @@ impl Slim {
             return Err(Error::at("--baseline-epochs", "0, but there are no weights to start from")
                 .fix("give WEIGHTS or train a baseline"));
         }
+        if matches!(options.prune.target, Target::Latency(_)) {
+            warn_if_uncalibrated(&options.prune.latency_profile()?, term);
+        }
         let data = Data::read(data_path, start.graph.classes(), term)?;
         let config = RunConfig { data: absolute(data_path)?, command: std::env::args().collect(), options };
         let folder = RunFolder::create(output, &start, &config)?;
@@ -146,7 +151,10 @@ pub fn run_pipeline(pipeline: &Pipeline, start: Network, record: &mut RunRecord,
                 bar.show(event);
             }
         }
-        Progress::Plan(plan) => term.line(plan),
+        Progress::Plan(plan) => {
+            term.line(plan);
+            plan.warnings().iter().for_each(|warning| term.warn(warning));
+        }
         Progress::Proof(difference) => {
             term.note(format!("proof: heads differ by {difference:.1e} of their largest value at most"));
         }

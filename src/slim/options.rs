@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use yoloslim_core::Result;
-use yoloslim_core::prune::PruneOptions;
+use yoloslim_core::prune::{Criterion, Evidence, PruneOptions};
 
 use crate::train::{Sparsity, TrainOptions};
 
@@ -69,9 +69,17 @@ impl SlimOptions {
             epochs: self.sparse_epochs.max(1),
             learning_rate: self.train.learning_rate * self.sparse_rate,
             sparsity: Some(self.sparsity.clone()),
-            target: Some(self.prune),
+            target: Some(self.sparsity_target()),
             ..self.train.clone()
         }
+    }
+
+    /// What sparsity training draws to zero: what will be pruned. While it trains nobody measures evidence, so where
+    /// the score goes by that, the smallest gammas stand in: once they are zero, such a score is near zero too.
+    fn sparsity_target(&self) -> PruneOptions {
+        let score =
+            if self.prune.score.check(&Evidence::default()).is_ok() { self.prune.score } else { Criterion::Gamma };
+        PruneOptions { score, ..self.prune.clone() }
     }
 
     /// The options of fine-tuning.

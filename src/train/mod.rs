@@ -257,8 +257,14 @@ mod tests {
         let target = Some(PruneOptions { target: Target::Channels(0.5), ..PruneOptions::default() });
         for (name, sparsity) in [("fixed", Sparsity::fixed(0.01, Strategy::Protect)), ("auto", Sparsity::auto())] {
             let sparsity = Some(sparsity);
-            let options =
-                TrainOptions { epochs: 3, batch: 4, accumulate: 2, sparsity, target, ..TrainOptions::default() };
+            let options = TrainOptions {
+                epochs: 3,
+                batch: 4,
+                accumulate: 2,
+                sparsity,
+                target: target.clone(),
+                ..TrainOptions::default()
+            };
             let [whole, stopped] = ["whole", "stopped"].map(|run| folder.path().join(format!("{name}-{run}")));
             for path in [&whole, &stopped] {
                 std::fs::create_dir(path).unwrap();

@@ -128,6 +128,48 @@ fn every_score_prunes_and_those_that_need_data_say_so() {
 }
 
 #[test]
+fn profile_shows_each_layer_and_their_sum() {
+    let scene = Scene::new();
+    let shown = json(&["profile", "show", "hi3519a", &scene.arg("net.cfg")]);
+    assert_eq!(shown["calibrated"], false);
+    let layers = shown["layers"].as_array().unwrap();
+    assert_eq!((layers.len(), layers[0]["kind"].as_str()), (11, Some("conv")));
+    let sum: f64 = layers.iter().map(|l| l["ms"].as_f64().unwrap()).sum();
+    assert!(sum > 0.0 && (sum - shown["ms"].as_f64().unwrap()).abs() < 1e-12);
+    assert!(stdout(&["profile", "show", "hi3519a", &scene.arg("net.cfg")]).contains("uncalibrated"));
+    assert!(stdout(&["profile", "show", "hi3519a"]).contains("[device.mac-array.clock_mhz]"));
+}
+
+#[test]
+fn a_profile_is_fitted_to_timed_nets_and_used_as_a_budget() {
+    let scene = Scene::new();
+    let (cfg, weights, chip) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("chip.toml"));
+    let timed = format!("{cfg}=12.5");
+    let fitted = json(&["profile", "fit", "hi3519a", "--measured", &timed, "-o", &chip]);
+    assert_eq!(fitted["fitted"], serde_json::json!(["clock_use"]));
+    assert!((fitted["nets"][0]["predicted_ms"].as_f64().unwrap() - 12.5).abs() < 1e-6);
+    let shown = json(&["profile", "show", &chip, &cfg]);
+    assert_eq!(shown["calibrated"], true);
+    let again = yoloslim(&["profile", "fit", "hi3519a", "--measured", &timed, "-o", &chip]);
+    assert_eq!(again.status.code(), Some(1), "nothing is overwritten");
+
+    let out = scene.arg("slim");
+    let pruned = json(&["prune", &cfg, &weights, "--target-latency", "11", "--profile", &chip, "-o", &out]);
+    assert!((pruned["ms_before"].as_f64().unwrap() - 12.5).abs() < 1e-6);
+    let slim = json(&["profile", "show", &chip, &scene.arg("slim/slim.cfg")]);
+    assert!((pruned["ms_after"].as_f64().unwrap() - slim["ms"].as_f64().unwrap()).abs() < 1e-9);
+    assert!(slim["ms"].as_f64().unwrap() <= 11.0);
+
+    for (target, profile, named) in [("0.001", chip.as_str(), "can't be reached"), ("9", "hi35", "neither a built-in")]
+    {
+        let args = ["prune", &cfg, &weights, "--target-latency", target, "--profile", profile, "-o", &scene.arg("no")];
+        let output = yoloslim(&args);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && message.contains(named), "{message}");
+    }
+}
+
+#[test]
 fn a_dry_run_writes_nothing() {
     let scene = Scene::new();
     let before = scene.listing();
@@ -173,6 +215,9 @@ fn what_makes_no_command_is_a_usage_error() {
         &["info", &cfg, "--device", "toaster"],
         &["info", &cfg, "--threads", "0"],
         &["prune", &cfg, &cfg, "-o", "x", "--channels", "0.5", "--target-flops", "0.5"],
+        &["prune", &cfg, &cfg, "-o", "x", "--target-latency", "9"],
+        &["prune", &cfg, &cfg, "-o", "x", "--profile", "hi3519a"],
+        &["profile", "fit", "hi3519a", "--measured", &cfg, "-o", "x"],
     ] {
         assert_eq!(yoloslim(args).status.code(), Some(2), "{args:?}");
     }

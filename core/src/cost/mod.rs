@@ -1,4 +1,6 @@
-//! What a net costs: parameters and operations.
+//! What a net costs: parameters, operations, and milliseconds on some device.
+
+pub mod profile;
 
 use crate::graph::{Graph, Op};
 

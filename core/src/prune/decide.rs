@@ -13,18 +13,23 @@ use super::scores::Scores;
 use super::scores::gamma;
 use super::select::{Budget, Selection};
 use super::widths::slim_graph;
-use super::{BlockPlan, Cost, Evidence, LayerPlan, Means, PruneOptions, PrunePlan, WhyNot};
+use super::{BlockPlan, Cost, Evidence, LayerPlan, Means, PruneOptions, PrunePlan, Target, WhyNot};
+use crate::graph::Graph;
 use crate::{Error, Network, Result};
 
 /// Decides what goes. With means in the `evidence`, a removed filter is replaced by its mean activation, else by
 /// act(beta), what remains of it when gamma is zero.
 ///
 /// # Errors
-/// Options out of range; a target that can't be met, naming the nearest that can; evidence that does not fit the net
+/// Options out of range, or a profile that can't be read; a target that can't be met, naming the nearest that can; evidence that does not fit the net
 /// or is not there though the score goes by it.
 pub fn plan(network: &Network, options: &PruneOptions, evidence: &Evidence) -> Result<PrunePlan> {
     options.check()?;
-    decide(network, options, evidence, |selection| selection.towards(options, &network.graph))
+    let Target::Latency(at_most) = options.target else { return decide(network, options, evidence, None) };
+    let profile = options.latency_profile()?;
+    let cost = |graph: &Graph| profile.milliseconds(graph);
+    let budget = Budget { cost: &cost, at_most, unit: "ms", option: options.target.name() };
+    decide(network, options, evidence, Some(&budget))
 }
 
 /// Decides what goes to keep within a budget of any kind, milliseconds on some device, say: as [`plan`], with
@@ -39,14 +44,14 @@ pub fn plan_within(
     budget: &Budget,
 ) -> Result<PrunePlan> {
     options.check()?;
-    decide(network, options, evidence, |selection| selection.within(budget, &network.graph, options))
+    decide(network, options, evidence, Some(budget))
 }
 
 fn decide(
     network: &Network,
     options: &PruneOptions,
     evidence: &Evidence,
-    select: impl Fn(&Selection) -> Result<Vec<Fate>>,
+    budget: Option<&Budget>,
 ) -> Result<PrunePlan> {
     evidence.check(network)?;
     options.score.check(evidence)?;
@@ -61,17 +66,22 @@ fn decide(
     let readers = Readers::of(&shallow, &channels, &constants);
     let limits = Limits::of(&shallow.graph, &channels, &scores, readers, options);
     let selection = Selection { graph: &shallow.graph, channels: &channels, scores: &scores, limits: &limits };
-    let fates = select(&selection)?;
+    let fates = match budget {
+        Some(budget) => selection.within(budget, options)?,
+        None => selection.towards(options, &network.graph)?,
+    };
     let kept: Vec<bool> = fates.iter().map(|f| f.is_kept()).collect();
+    let slim = slim_graph(&shallow.graph, &channels, &kept);
     let gone = |class: usize| matches!(fates[class], Fate::Goes | Fate::Carries);
     let gone_scores = scores.candidates.iter().filter(|c| gone(c.class)).map(|c| f64::from(c.score));
     Ok(PrunePlan {
-        options: *options,
+        options: options.clone(),
         fingerprint: fingerprint(&network.graph),
         threshold: gone_scores.fold(0.0, f64::max),
         gamma_share: gamma_share(&shallow, &channels, gone),
         before: Cost::of(&network.graph),
-        after: Cost::of(&slim_graph(&shallow.graph, &channels, &kept)),
+        after: Cost::of(&slim),
+        budget: budget.map(|budget| budget.spent(&network.graph, &slim)),
         blocks: blocks.into_iter().zip(verdicts).map(|(block, stays)| block_plan(block, stays)).collect(),
         layers: layer_plans(network, &layers, &channels, &fates, evidence.means.as_ref()),
     })

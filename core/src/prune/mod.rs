@@ -35,7 +35,7 @@ pub use apply::apply;
 pub use decide::{plan, plan_within};
 pub use evidence::{Evidence, Means, PerFilter};
 pub use options::{Groups, PruneOptions, Target};
-pub use plan::{BlockPlan, Cost, LayerPlan, PrunePlan};
+pub use plan::{BlockPlan, Cost, LayerPlan, PrunePlan, Spent};
 pub use proof::{PROOF_TOLERANCE, max_relative_difference};
 pub use reasons::{Reason, WhyNot};
 pub use scores::{Criterion, Join, Normalise};

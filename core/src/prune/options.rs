@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Criterion, Join, Normalise};
+use crate::cost::profile::Profile;
 use crate::{Error, Result};
 
 /// What a plan is made from.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PruneOptions {
     /// What may go of the channels that a graph ties together.
@@ -19,12 +20,15 @@ pub struct PruneOptions {
     pub normalise: Option<Normalise>,
     /// How much goes.
     pub target: Target,
+    /// The profile that a target in milliseconds is predicted by: a built-in name, or the path of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// Residual blocks to remove before channels are chosen; a block is one shortcut and the branch it closes.
     pub layers: usize,
     /// Share of every convolution's filters that stays at least; never fewer than one filter stays.
     pub min_keep: f64,
     /// The filters of every convolution (of each of its groups) are rounded up to a multiple of this, as far as the
-    /// layer has that many. A target in operations or parameters holds after rounding.
+    /// layer has that many. A target in operations, parameters or milliseconds holds after rounding.
     pub multiple_of: usize,
 }
 
@@ -36,6 +40,7 @@ impl Default for PruneOptions {
             join: Join::Max,
             normalise: None,
             target: Target::Channels(0.5),
+            profile: None,
             layers: 0,
             min_keep: 0.01,
             multiple_of: 1,
@@ -55,12 +60,32 @@ impl PruneOptions {
             }
             Err(Error::at(name, format!("{value} is not in 0 to 1 (1 excluded)")).fix("give a share such as 0.7"))
         };
-        share(self.target.name(), self.target.share())?;
+        match self.target {
+            Target::Latency(ms) => self.check_latency(ms)?,
+            target => share(target.name(), target.value())?,
+        }
         share("min-keep", self.min_keep)?;
         if self.multiple_of == 0 {
             return Err(Error::at("multiple-of", "0 is no width").fix("give 1 or more"));
         }
         Ok(())
+    }
+
+    fn check_latency(&self, ms: f64) -> Result<()> {
+        let name = self.target.name();
+        if !(ms.is_finite() && ms > 0.0) {
+            return Err(Error::at(name, format!("{ms} ms is no time")).fix("give milliseconds above 0"));
+        }
+        self.latency_profile().map(|_| ())
+    }
+
+    /// The profile that a target in milliseconds is predicted by.
+    ///
+    /// # Errors
+    /// None is named, or it can't be read.
+    pub fn latency_profile(&self) -> Result<Profile> {
+        let missing = || Error::at(self.target.name(), "no device is named").fix("name a profile such as hi3519a");
+        Profile::find(self.profile.as_deref().ok_or_else(missing)?)
     }
 }
 
@@ -97,14 +122,16 @@ pub enum Target {
     Flops(f64),
     /// Share of the parameters to remove, 0 to 1.
     Params(f64),
+    /// Milliseconds an image that the slim net takes at most, by the options' profile.
+    Latency(f64),
 }
 
 impl Target {
-    /// The share.
+    /// The share or the milliseconds.
     #[must_use]
-    pub fn share(self) -> f64 {
+    pub fn value(self) -> f64 {
         match self {
-            Self::Channels(share) | Self::Flops(share) | Self::Params(share) => share,
+            Self::Channels(value) | Self::Flops(value) | Self::Params(value) | Self::Latency(value) => value,
         }
     }
 
@@ -115,6 +142,7 @@ impl Target {
             Self::Channels(_) => "channels",
             Self::Flops(_) => "target-flops",
             Self::Params(_) => "target-params",
+            Self::Latency(_) => "target-latency",
         }
     }
 }
@@ -128,9 +156,11 @@ mod tests {
         let good = PruneOptions::default();
         assert!(good.check().is_ok());
         for (bad, name) in [
-            (PruneOptions { target: Target::Flops(1.0), ..good }, "target-flops"),
-            (PruneOptions { target: Target::Channels(-0.1), ..good }, "channels"),
-            (PruneOptions { min_keep: f64::NAN, ..good }, "min-keep"),
+            (PruneOptions { target: Target::Flops(1.0), ..good.clone() }, "target-flops"),
+            (PruneOptions { target: Target::Channels(-0.1), ..good.clone() }, "channels"),
+            (PruneOptions { target: Target::Latency(0.0), ..good.clone() }, "target-latency: 0 ms is no time"),
+            (PruneOptions { target: Target::Latency(9.0), ..good.clone() }, "target-latency: no device is named"),
+            (PruneOptions { min_keep: f64::NAN, ..good.clone() }, "min-keep"),
             (PruneOptions { multiple_of: 0, ..good }, "multiple-of"),
         ] {
             assert!(bad.check().unwrap_err().to_string().starts_with(name), "{name}");

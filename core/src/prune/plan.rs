@@ -26,6 +26,8 @@ pub struct PrunePlan {
     pub before: Cost,
     /// The net as it will be.
     pub after: Cost,
+    /// What was counted beside that to keep within a budget, milliseconds say.
+    pub budget: Option<Spent>,
     /// Every shortcut, in layer order.
     pub blocks: Vec<BlockPlan>,
     /// Every convolution, in layer order.
@@ -43,6 +45,20 @@ pub struct Cost {
     pub params: usize,
     /// Operations for one image, as Darknet counts them.
     pub flops: f64,
+}
+
+/// A budget, and what the net takes of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spent {
+    /// What is counted: ms, say.
+    pub unit: String,
+    /// The most that the slim net may take.
+    pub at_most: f64,
+    /// What the net takes as it is.
+    pub before: f64,
+    /// What it will take.
+    pub after: f64,
 }
 
 /// One residual block: a shortcut and the branch that it closes.

@@ -4,7 +4,7 @@ use super::channels::Channels;
 use super::limits::{Fate, Limits};
 use super::scores::Scores;
 use super::widths::slim_graph;
-use super::{PruneOptions, Reason, Target};
+use super::{PruneOptions, Reason, Spent, Target};
 use crate::graph::Graph;
 use crate::{Error, Result, cost};
 
@@ -38,11 +38,20 @@ pub struct Selection<'a> {
     pub limits: &'a Limits,
 }
 
-/// How many classes may be brought back one by one when the last step overshoots a budget.
-const REFINEMENTS: usize = 256;
+/// How often bringing something back may be tried when the last step overshoots a budget.
+const TRIALS: usize = 512;
 
-/// The share of the whole that a target may be overshot by before that is tried.
-const OVERSHOOT: f64 = 0.002;
+/// The share of a budget that may be left before that is tried.
+const SPARE: f64 = 0.002;
+
+impl Budget<'_> {
+    /// What two nets take of it.
+    #[must_use]
+    pub fn spent(&self, before: &Graph, after: &Graph) -> Spent {
+        let (before, after) = ((self.cost)(before), (self.cost)(after));
+        Spent { unit: self.unit.to_owned(), at_most: self.at_most, before, after }
+    }
+}
 
 impl Selection<'_> {
     /// The fates that `options.target` asks for; `whole` is the net before anything went.
@@ -54,10 +63,13 @@ impl Selection<'_> {
             Target::Channels(share) => return Ok(self.lowest((self.scores.candidates.len() as f64 * share) as usize)),
             Target::Flops(_) => (cost::flops, "FLOPs"),
             Target::Params(_) => (|g| cost::parameters(g) as f64, "parameters"),
+            Target::Latency(_) => {
+                return Err(Error::at(options.target.name(), "is no share").fix("plan within a budget of milliseconds"));
+            }
         };
-        let (before, share, option) = (cost(whole), options.target.share(), options.target.name());
+        let (before, share, option) = (cost(whole), options.target.value(), options.target.name());
         let budget = Budget { cost: &cost, at_most: before * (1.0 - share), unit, option };
-        self.search(&budget, before).map_err(|OutOfReach { least }| {
+        self.search(&budget).map_err(|OutOfReach { least }| {
             // Rounded down, so that what the message says can be asked for.
             let nearest = ((1.0 - least / before).max(0.0) * 1000.0).floor() / 1000.0;
             let (nearest_percent, percent) = (nearest * 100.0, share * 100.0);
@@ -73,8 +85,8 @@ impl Selection<'_> {
     ///
     /// # Errors
     /// A budget that even the narrowest net exceeds, naming what that one needs.
-    pub fn within(&self, budget: &Budget, whole: &Graph, options: &PruneOptions) -> Result<Vec<Fate>> {
-        self.search(budget, (budget.cost)(whole)).map_err(|OutOfReach { least }| {
+    pub fn within(&self, budget: &Budget, options: &PruneOptions) -> Result<Vec<Fate>> {
+        self.search(budget).map_err(|OutOfReach { least }| {
             let Budget { at_most, unit, option, .. } = budget;
             // Rounded up, so that what the message says can be asked for.
             let nearest = (least * 1000.0).ceil() / 1000.0;
@@ -86,7 +98,7 @@ impl Selection<'_> {
 
     /// The fewest of the lowest classes whose loss keeps within the budget: bisection, since cost falls with every
     /// class, then refinement.
-    fn search(&self, budget: &Budget, whole: f64) -> Result<Vec<Fate>, OutOfReach> {
+    fn search(&self, budget: &Budget) -> Result<Vec<Fate>, OutOfReach> {
         let cost = |count| self.cost(&self.lowest(count), budget);
         let (mut low, mut high) = (0, self.scores.candidates.len());
         let least = cost(high);
@@ -101,32 +113,39 @@ impl Selection<'_> {
                 low = middle + 1;
             }
         }
-        Ok(self.refine(high, budget, whole))
+        Ok(self.refine(high, budget))
     }
 
-    /// Where the last step went far below the budget (a whole multiple of channels fell at once, say), brings
-    /// back what scores best as long as the budget holds.
-    fn refine(&self, count: usize, budget: &Budget, whole: f64) -> Vec<Fate> {
+    /// Where the last step went below the budget (a whole multiple of channels fell at once, say), brings back what
+    /// scores best, step by step, as long as the budget holds.
+    fn refine(&self, count: usize, budget: &Budget) -> Vec<Fate> {
+        let gone = &self.scores.candidates[..count];
         let mut low = self.marked(count);
         let mut best = self.limits.settle(&low);
         let mut spare = budget.at_most - self.cost(&best, budget);
-        for candidate in self.scores.candidates[..count].iter().rev().take(REFINEMENTS) {
-            if spare < OVERSHOOT * whole {
+        // Layers whose next step costs more than is left, which only gets less.
+        let mut dear = vec![false; self.graph.layers.len()];
+        let mut trials = TRIALS;
+        for candidate in gone.iter().rev() {
+            let first = self.channels.classes[candidate.class].producers.first().map_or(0, |p| p.layer);
+            if spare < SPARE * budget.at_most || trials == 0 {
                 break;
             }
+            if dear[first] || best[candidate.class].is_kept() {
+                continue;
+            }
+            trials -= 1;
             low[candidate.class] = false;
             let fates = self.limits.settle(&low);
             let cost = self.cost(&fates, budget);
             if cost <= budget.at_most {
                 (best, spare) = (fates, budget.at_most - cost);
             } else {
-                low[candidate.class] = true;
+                (low[candidate.class], dear[first]) = (true, true);
             }
         }
-        for candidate in &self.scores.candidates[..count] {
-            if best[candidate.class] == Fate::Scores {
-                best[candidate.class] = Fate::Stays(Reason::BudgetMet);
-            }
+        for candidate in gone.iter().filter(|c| !low[c.class]) {
+            best[candidate.class] = Fate::Stays(Reason::BudgetMet);
         }
         best
     }

@@ -19,6 +19,10 @@ impl Display for PrunePlan {
         writeln!(f, "\nthreshold   {:.6}", self.threshold)?;
         writeln!(f, "parameters  {} -> {} ({:+.1} %)", b.params, a.params, share(params.0, params.1))?;
         writeln!(f, "BFLOPs      {:.3} -> {:.3} ({:+.1} %)", b.flops / 1e9, a.flops / 1e9, share(b.flops, a.flops))?;
+        if let Some(spent) = &self.budget {
+            let (before, after) = (spent.before, spent.after);
+            writeln!(f, "{:<10}  {before:.3} -> {after:.3} ({:+.1} %)", spent.unit, share(before, after))?;
+        }
         writeln!(f, "gamma       {:.1} % of all |gamma| goes", self.gamma_share * 100.0)
     }
 }

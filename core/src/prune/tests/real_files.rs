@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 
 use super::random_net::{random_image, randomise};
 use crate::darknet::{Cfg, WeightsFile};
@@ -52,7 +52,7 @@ fn prune(name: &str, network: &Network, options: &PruneOptions) {
     let pruned = apply(network, &plan).unwrap();
     assert_eq!(plan.after, Cost::of(&pruned.compact.graph), "{name}");
     let gone = 1.0 - plan.after.flops / plan.before.flops;
-    let wanted = options.target.share();
+    let wanted = options.target.value();
     assert!((wanted..wanted + 0.01).contains(&gone), "{name}: {gone} of the FLOPs are gone, not {wanted}");
     let image = random_image(network, 7);
     let (masked, compact) = (reference::run(&pruned.masked, &image), reference::run(&pruned.compact, &image));
@@ -104,6 +104,44 @@ fn multiples_of_eight_hold_in_every_layer() {
     prune("yolov3-tiny", &network, &options);
     let plan = plan(&network, &options, &Evidence::default()).unwrap();
     assert!(plan.layers.iter().all(|l| l.filters == 255 || l.kept.len() % 8 == 0), "{plan}");
+}
+
+/// yolov3 at its own size, random weights, gammas between 0 and 1.
+#[test]
+fn each_budget_is_met_within_one_percent_of_itself_with_multiples_too() {
+    let Some(path) = shared("cfg/yolov3.cfg") else { return };
+    let mut network = Network::random(&path, 1).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    for norm in network.weights.iter_mut().flatten().filter_map(|w| w.norm.as_mut()) {
+        norm.gamma.iter_mut().for_each(|g| *g = rng.random_range(0.0..1.0));
+    }
+    for multiple_of in [1, 8, 16] {
+        for target in [Target::Flops(0.3), Target::Flops(0.9), Target::Params(0.8), Target::Latency(20.0)] {
+            let profile = Some("hi3519a".to_owned());
+            let options = PruneOptions { target, profile, multiple_of, ..PruneOptions::default() };
+            let plan = plan(&network, &options, &Evidence::default()).unwrap();
+            let (budget, spent) = match (target, &plan.budget) {
+                (Target::Flops(share), _) => (plan.before.flops * (1.0 - share), plan.after.flops),
+                (Target::Params(share), _) => (plan.before.params as f64 * (1.0 - share), plan.after.params as f64),
+                (Target::Latency(ms), Some(ms_spent)) => (ms, ms_spent.after),
+                (target, spent) => panic!("{target:?} {spent:?}"),
+            };
+            let share = spent / budget;
+            assert!((0.99..=1.0).contains(&share), "{target:?} in multiples of {multiple_of}: {share}");
+            assert!(plan.layers.iter().all(|l| l.filters == 255 || l.kept.len() % multiple_of == 0));
+        }
+    }
+}
+
+#[test]
+fn a_chip_of_the_field_takes_about_as_long_as_the_model_was_said_to_give() {
+    let chip = crate::cost::profile::Profile::find("hi3559a").unwrap();
+    for (name, wanted) in [("cfg/yolov3.cfg", 61.0), ("cfg/yolov3-tiny.cfg", 6.0)] {
+        let Some(path) = shared(name) else { return };
+        let graph = Graph::from_cfg(&Cfg::parse(&files::read(&path).unwrap()).unwrap()).unwrap();
+        let ms = chip.milliseconds(&graph);
+        assert!((ms / wanted - 1.0).abs() < 0.15, "{name}: {ms} ms, not about {wanted}");
+    }
 }
 
 /// Members and width of each residual group, as the reference counts them.

@@ -1,0 +1,228 @@
+//! `profile`: how long nets take on a device, predicted layer by layer.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use yoloslim::cpu_profile;
+use yoloslim_core::cost::profile::{self, Profile, TimedNet};
+use yoloslim_core::graph::Graph;
+use yoloslim_core::{Error, Result, files};
+
+use super::layer_table::kind;
+use super::net::{Size, read_graph};
+use crate::term::{self, Term};
+
+/// Predict how long nets take on a device, layer by layer
+#[derive(Debug, Args)]
+pub struct ProfileCommand {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Show how long each layer of a net takes, or the profile itself
+    Show(Show),
+    /// Fit a chip's clock use, overhead and bandwidth to nets that you timed on it
+    Fit(Fit),
+    /// Time layers of all kinds on this machine
+    Measure(Measure),
+}
+
+#[derive(Debug, Args)]
+struct Show {
+    /// hi3519a, hi3559a or the path of a profile
+    profile: String,
+    /// Darknet .cfg file; without, the profile is printed
+    cfg: Option<PathBuf>,
+    /// Input size, 416 or 608x352 [default: the cfg's]
+    #[arg(long, value_name = "N")]
+    size: Option<Size>,
+    /// Print one JSON document
+    #[arg(long, requires = "cfg")]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Fit {
+    /// hi3519a, hi3559a or the path of a profile
+    profile: String,
+    /// Nets and the milliseconds that they took: yolov3.cfg=140 yolov3-tiny.cfg=32
+    #[arg(long, required = true, num_args = 1.., value_name = "CFG=MS")]
+    measured: Vec<Timing>,
+    /// The fitted profile, a new file
+    #[arg(short, long, value_name = "TOML")]
+    output: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Measure {
+    /// The profile, a new file
+    #[arg(short, long, default_value = "cpu.toml", value_name = "TOML")]
+    output: PathBuf,
+}
+
+/// `CFG=MS`.
+#[derive(Debug, Clone)]
+struct Timing {
+    cfg: PathBuf,
+    ms: f64,
+}
+
+impl FromStr for Timing {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let parts = text.rsplit_once('=').and_then(|(cfg, ms)| Some((cfg, ms.parse::<f64>().ok()?)));
+        match parts {
+            Some((cfg, ms)) if !cfg.is_empty() && ms.is_finite() && ms > 0.0 => Ok(Self { cfg: cfg.into(), ms }),
+            _ => Err("give a cfg and its milliseconds, such as yolov3.cfg=140".to_owned()),
+        }
+    }
+}
+
+impl ProfileCommand {
+    pub fn run(self, term: Term) -> Result<()> {
+        match self.what {
+            What::Show(show) => show.run(term),
+            What::Fit(fit) => fit.run(term),
+            What::Measure(measure) => measure.run(term),
+        }
+    }
+}
+
+/// Says so when nobody has measured the device.
+pub fn warn_if_uncalibrated(profile: &Profile, term: Term) {
+    if !profile.calibrated {
+        let name = &profile.name;
+        term.warn(format!(
+            "{name} is uncalibrated: its milliseconds compare nets, but no device was measured; time some nets on yours \
+             and run yoloslim profile fit"
+        ));
+    }
+}
+
+/// All that `show --json` prints.
+#[derive(Debug, Serialize)]
+struct Summary {
+    profile: String,
+    calibrated: bool,
+    width: usize,
+    height: usize,
+    ms: f64,
+    layers: Vec<LayerSummary>,
+}
+
+#[derive(Debug, Serialize)]
+struct LayerSummary {
+    index: usize,
+    kind: &'static str,
+    ms: f64,
+}
+
+impl Show {
+    fn run(self, term: Term) -> Result<()> {
+        let profile = Profile::find(&self.profile)?;
+        let Some(path) = &self.cfg else { return term::print(&profile.to_toml()?) };
+        let (cfg, mut graph) = read_graph(path)?;
+        if let Some(size) = self.size {
+            graph = graph.resized(&cfg, size.width, size.height).map_err(|e| e.inside(path.display()))?;
+        }
+        warn_if_uncalibrated(&profile, term);
+        let summary = summarise(&profile, &graph);
+        if self.json { term::print_json(&summary) } else { term::print(&table(&graph, &summary)) }
+    }
+}
+
+fn summarise(profile: &Profile, graph: &Graph) -> Summary {
+    let layer =
+        |index: usize| LayerSummary { index, kind: kind(&graph.layers[index].op), ms: profile.layer_ms(graph, index) };
+    Summary {
+        profile: profile.name.clone(),
+        calibrated: profile.calibrated,
+        width: graph.input.width,
+        height: graph.input.height,
+        ms: profile.milliseconds(graph),
+        layers: (0..graph.layers.len()).map(layer).collect(),
+    }
+}
+
+fn table(graph: &Graph, summary: &Summary) -> String {
+    let mut out = format!("{:>5} {:<9}{:>17}{:>10}{:>8}\n", "layer", "", "output", "ms", "share");
+    for layer in &summary.layers {
+        let shape = graph.layers[layer.index].shape;
+        let output = format!("{} x {} x {}", shape.width, shape.height, shape.channels);
+        let share = 100.0 * layer.ms / summary.ms;
+        let _ = writeln!(out, "{:>5} {:<9}{output:>17}{:>10.3}{share:>7.1}%", layer.index, layer.kind, layer.ms);
+    }
+    let state = if summary.calibrated { "" } else { " (uncalibrated)" };
+    out + &format!("{:.2} ms an image on {}{state}\n", summary.ms, summary.profile)
+}
+
+/// All that `fit --json` prints.
+#[derive(Debug, Serialize)]
+struct FitSummary<'a> {
+    profile: &'a Path,
+    fitted: &'a [&'static str],
+    kept: &'a [&'static str],
+    nets: &'a [TimedNet],
+}
+
+impl Fit {
+    fn run(self, term: Term) -> Result<()> {
+        refuse_existing(&self.output)?;
+        let start = Profile::find(&self.profile)?;
+        let net = |timing: &Timing| -> Result<(String, Graph, f64)> {
+            Ok((timing.cfg.display().to_string(), read_graph(&timing.cfg)?.1, timing.ms))
+        };
+        let nets = self.measured.iter().map(net).collect::<Result<Vec<_>>>()?;
+        let found = profile::fit(&start, &nets)?;
+        files::write_whole(&self.output, found.profile.to_toml()?.as_bytes())?;
+        if !found.kept.is_empty() {
+            let (nets, kept) = (nets.len(), found.kept.join(" and "));
+            term.note(format!("{nets} timed nets do not tell everything: {kept} stayed as in {}", self.profile));
+        }
+        let (profile, timed) = (&self.output, &found.profile.timed);
+        if self.json {
+            return term::print_json(&FitSummary { profile, fitted: &found.fitted, kept: &found.kept, nets: timed });
+        }
+        term::print(&residuals(timed))?;
+        term.note(format!("fitted {}; wrote {}", found.fitted.join(", "), profile.display()));
+        Ok(())
+    }
+}
+
+fn residuals(timed: &[TimedNet]) -> String {
+    let mut out = format!("{:>12}{:>12}{:>8}  net\n", "measured ms", "predicted", "error");
+    for t in timed {
+        let error = 100.0 * (t.predicted_ms / t.measured_ms - 1.0);
+        let _ = writeln!(out, "{:>12.2}{:>12.2}{error:>+7.1}%  {}", t.measured_ms, t.predicted_ms, t.net);
+    }
+    out
+}
+
+impl Measure {
+    fn run(self, term: Term) -> Result<()> {
+        refuse_existing(&self.output)?;
+        let bar = term.progress(cpu_profile::points(), "timing layers");
+        let profile = cpu_profile::measure(&mut || bar.inc(1));
+        bar.finish_and_clear();
+        files::write_whole(&self.output, profile?.to_toml()?.as_bytes())?;
+        term.note(format!("wrote {}; use it with --profile {0}", self.output.display()));
+        Ok(())
+    }
+}
+
+fn refuse_existing(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Err(Error::at(path.display(), "the file is there already, and nothing is overwritten")
+            .fix("give another name or remove it"));
+    }
+    Ok(())
+}
