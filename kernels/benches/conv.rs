@@ -1,4 +1,5 @@
-//! Speed of the kernels in the shapes of yolov3-tiny: `cargo bench -p yoloslim-kernels -- [batch] [image size]`.
+//! Speed of the kernels in the shapes of yolov3-tiny, and of yolov3's layers with stride 2:
+//! `cargo bench -p yoloslim-kernels -- [batch] [image size]`.
 //!
 //! On Linux times are those the processor spent on this program, summed over its threads, so that they hold on a busy
 //! machine too; elsewhere they are those of the clock.
@@ -26,6 +27,10 @@ const LAYERS: [(usize, usize, usize, usize); 13] = [
     (16, 384, 256, 3),
     (16, 256, 255, 1),
 ];
+
+/// `(image size / feature map size, channels in, channels out, kernel)` of yolov3's convolutions with stride 2.
+const STRIDED: [(usize, usize, usize, usize); 5] =
+    [(1, 32, 64, 3), (2, 64, 128, 3), (4, 128, 256, 3), (8, 256, 512, 3), (16, 512, 1024, 3)];
 
 /// The least seconds of a few runs.
 fn seconds(mut run: impl FnMut()) -> f64 {
@@ -55,9 +60,17 @@ fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let (batch, image) = (numbers.next().unwrap_or(8), numbers.next().unwrap_or(416));
     println!("{}, {} threads, batch {batch}, {image} x {image}", cpu_path(), rayon::current_num_threads());
+    let step = measure_layers(&LAYERS, 1, batch, image);
+    println!("convolutions of a training step: {:.1} ms\nstride 2", step * 1e3);
+    measure_layers(&STRIDED, 2, batch, image);
+    measure_elementwise(batch, image);
+}
+
+/// Prints the speed of layers and returns the seconds that a training step takes for them.
+fn measure_layers(layers: &[(usize, usize, usize, usize)], stride: usize, batch: usize, image: usize) -> f64 {
     println!("map  in   out  k |    once ms |  forward ms GFLOP/s |     data ms GFLOP/s |  weights ms GFLOP/s");
     let (mut totals, mut operations) = ([0.0; 4], 0.0);
-    for (shrink, channels_in, channels_out, size) in LAYERS {
+    for &(shrink, channels_in, channels_out, size) in layers {
         let side = image / shrink;
         let shape = ConvShape {
             batch,
@@ -66,13 +79,13 @@ fn main() {
             channels_in,
             channels_out,
             size,
-            stride_y: 1,
-            stride_x: 1,
+            stride_y: stride,
+            stride_x: stride,
             pad: size / 2,
             dilation: 1,
             groups: 1,
         };
-        let flops = 2.0 * (shape.weights_len() * batch * side * side) as f64;
+        let flops = 2.0 * (shape.weights_len() * batch * shape.out_height() * shape.out_width()) as f64;
         let times = measure(&shape);
         print!("{side:3} {channels_in:4} {channels_out:5} {size:2} | {:10.2}", times[0] * 1e3);
         for time in &times[1..] {
@@ -86,8 +99,8 @@ fn main() {
     for total in &totals[1..] {
         print!(" | {:11.2} {:7.1}", total * 1e3, operations / total / 1e9);
     }
-    println!("\nconvolutions of a training step: {:.1} ms", (totals[0] + totals[2] + totals[3]) * 1e3);
-    measure_elementwise(batch, image);
+    println!();
+    totals[0] + totals[2] + totals[3]
 }
 
 /// Prints what memory bounds: normalisation, activation and pooling of the first layer's output.

@@ -8,7 +8,9 @@ mod microkernel;
 mod packed;
 #[cfg(test)]
 mod reference;
+mod scheme;
 mod scratch;
+mod strided;
 #[cfg(test)]
 mod tests;
 mod tiles;
@@ -25,6 +27,7 @@ use crate::path::Path;
 use crate::shape::ConvShape;
 use gemm::Panels;
 use grid::Grid;
+use scheme::{Scheme, Work};
 pub(crate) use scratch::Buffer;
 use tiles::Tiles;
 use winograd::Kernel;
@@ -115,18 +118,12 @@ fn backward_data_on(
     assert_eq!(dy.len(), shape.output_len(), "output gradient of {shape:?}");
     assert_eq!(dx.len(), shape.input_len(), "input gradient of {shape:?}");
     let epilogue = Epilogue::gradient(accumulate);
+    if let Some(scheme) = Scheme::of(shape, Work::Training) {
+        return transformed_backward_data(path, scheme, shape, weights, dy, dx, epilogue, scratch);
+    }
     let (inputs, outputs, taps) = (shape.group_in(), shape.group_out(), shape.taps());
     let taps_of =
         |group: usize, input: usize, out: usize| &weights[((group * outputs + out) * inputs + input) * taps..][..taps];
-    if winograd::suits(shape) {
-        let (dst, src) = grid::planes(shape);
-        let tiles = Tiles::new(shape.batch, src, dst, shape.size - 1 - shape.pad);
-        let taps_of = |input: usize, out: usize| taps_of(0, input, out);
-        let kernel =
-            Kernel::pack(path, (outputs, inputs), true, taps_of, scratch.take_memory(Kernel::len(outputs, inputs)));
-        winograd::run(path, &tiles, &kernel, dy, dx, epilogue, scratch);
-        return scratch.give_back(kernel.into_values());
-    }
     let packed = shape.is_depthwise().then(|| depthwise::pack(shape, weights));
     for grid in Grid::backward(shape) {
         if let Some(packed) = &packed {
@@ -137,6 +134,29 @@ fn backward_data_on(
         gemm::run(path, &grid, &panels, dy, dx, epilogue);
         scratch.give_back(panels.into_values());
     }
+}
+
+/// The input's gradient by the tiles of a scheme for `y = conv(x)`.
+#[expect(clippy::too_many_arguments, reason = "the public signature, the path and the scheme")]
+fn transformed_backward_data(
+    path: Path,
+    scheme: Scheme,
+    shape: &ConvShape,
+    weights: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+    epilogue: Epilogue,
+    scratch: &Scratch,
+) {
+    let scheme = scheme.gradient();
+    let (dst, src) = grid::planes(shape);
+    let tiles = Tiles::new(scheme, shape.batch, (src, dst), scheme.gradient_pad(shape.pad));
+    let (inputs, outputs) = (shape.channels_in, shape.channels_out);
+    let taps_of = |input: usize, out: usize| &weights[(out * inputs + input) * 9..][..9];
+    let memory = scratch.take_memory(Kernel::len(scheme, outputs, inputs));
+    let kernel = Kernel::pack(path, scheme, (outputs, inputs), true, taps_of, memory);
+    winograd::run(path, &tiles, &kernel, dy, dx, epilogue, scratch);
+    scratch.give_back(kernel.into_values());
 }
 
 fn backward_weights_on(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &Scratch) {

@@ -3,6 +3,7 @@
 use super::epilogue::Epilogue;
 use super::gemm::{self, Panels};
 use super::grid::{self, Grid};
+use super::scheme::{Scheme, Work};
 use super::tiles::Tiles;
 use super::winograd::{self, Kernel};
 use super::{Scratch, depthwise};
@@ -23,7 +24,7 @@ enum Weights {
     Depthwise(Vec<f32>),
     Dense(Panels),
     Folded(Panels),
-    Winograd(Kernel),
+    Transformed(Kernel),
 }
 
 impl PackedConv {
@@ -32,7 +33,7 @@ impl PackedConv {
     /// # Panics
     /// If `weights` does not hold `shape.weights_len()` values or the shape describes no convolution.
     pub fn new(shape: &ConvShape, weights: &[f32]) -> Self {
-        Self::pack(shape, weights, winograd::suits(shape), Vec::new())
+        Self::pack(shape, weights, Scheme::of(shape, Work::Inference), Vec::new())
     }
 
     /// Packs for direct summation, never for a transform: slower, with the least rounding error.
@@ -40,25 +41,26 @@ impl PackedConv {
     /// # Panics
     /// As [`Self::new`].
     pub fn direct(shape: &ConvShape, weights: &[f32]) -> Self {
-        Self::pack(shape, weights, false, Vec::new())
+        Self::pack(shape, weights, None, Vec::new())
     }
 
     /// As [`Self::new`], in memory of the pool, to which [`Self::give_back`] returns it.
     pub(crate) fn in_scratch(shape: &ConvShape, weights: &[f32], scratch: &Scratch) -> Self {
-        let transform = winograd::suits(shape);
-        let len = if transform { Kernel::len(shape.channels_in, shape.channels_out) } else { weights.len() };
-        Self::pack(shape, weights, transform, scratch.take_memory(len))
+        let scheme = Scheme::of(shape, Work::Training);
+        let transformed = |scheme| Kernel::len(scheme, shape.channels_in, shape.channels_out);
+        Self::pack(shape, weights, scheme, scratch.take_memory(scheme.map_or(weights.len(), transformed)))
     }
 
     pub(crate) fn give_back(self, scratch: &Scratch) {
         scratch.give_back(match self.weights {
             Weights::Depthwise(values) => values,
             Weights::Dense(panels) | Weights::Folded(panels) => panels.into_values(),
-            Weights::Winograd(kernel) => kernel.into_values(),
+            Weights::Transformed(kernel) => kernel.into_values(),
         });
     }
 
-    fn pack(shape: &ConvShape, weights: &[f32], transform: bool, memory: Vec<f32>) -> Self {
+    /// Packs into `memory` for a scheme, or for direct summation.
+    pub(super) fn pack(shape: &ConvShape, weights: &[f32], scheme: Option<Scheme>, memory: Vec<f32>) -> Self {
         shape.check();
         assert_eq!(weights.len(), shape.weights_len(), "weights of {shape:?}");
         let (inputs, outputs, taps) = (shape.group_in(), shape.group_out(), shape.taps());
@@ -68,9 +70,9 @@ impl PackedConv {
         let panels = |memory| Panels::pack(&Grid::forward(shape), shape.groups, outputs, taps_of, memory);
         let weights = if shape.is_depthwise() {
             Weights::Depthwise(depthwise::pack(shape, weights))
-        } else if transform {
+        } else if let Some(scheme) = scheme {
             let taps_of = |out: usize, input: usize| taps_of(0, out, input);
-            Weights::Winograd(Kernel::pack(Path::detect(), (inputs, outputs), false, taps_of, memory))
+            Weights::Transformed(Kernel::pack(Path::detect(), scheme, (inputs, outputs), false, taps_of, memory))
         } else if grid::folds(shape) {
             Weights::Folded(panels(memory))
         } else {
@@ -98,9 +100,8 @@ impl PackedConv {
                 grid::pad(shape, x, &mut padded);
                 gemm::run(path, &Grid::folded(shape), panels, &padded, y, epilogue);
             }
-            Weights::Winograd(kernel) => {
-                let (src, dst) = grid::planes(shape);
-                let tiles = Tiles::new(shape.batch, src, dst, shape.pad);
+            Weights::Transformed(kernel) => {
+                let tiles = Tiles::new(kernel.scheme(), shape.batch, grid::planes(shape), shape.pad);
                 winograd::run(path, &tiles, kernel, x, y, epilogue, scratch);
             }
         }

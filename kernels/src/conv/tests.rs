@@ -30,12 +30,14 @@ fn check(shape: &ConvShape) -> Result<(), TestCaseError> {
     let want_dx = reference::backward_data(shape, &weights, &dy);
     let want_dw = reference::backward_weights(shape, &x, &dy);
     for path in Path::available() {
-        for packed in [PackedConv::new(shape, &weights), PackedConv::direct(shape, &weights)] {
+        let scheme = Scheme::fitting(shape);
+        let forced = scheme.map(|scheme| PackedConv::pack(shape, &weights, Some(scheme), Vec::new()));
+        for packed in [PackedConv::new(shape, &weights), PackedConv::direct(shape, &weights)].iter().chain(&forced) {
             let mut y = vec![f32::NAN; shape.output_len()];
             let epilogue = Epilogue::new(Some(&bias), Activation::Leaky);
-            forward_on(path, &packed, shape, &x, epilogue, &mut y, &scratch);
+            forward_on(path, packed, shape, &x, epilogue, &mut y, &scratch);
             prop_assert!(error(&y, &want_y) < 1e-4, "forward {path:?} {shape:?}: {}", error(&y, &want_y));
-            forward_on(path, &packed, shape, &x, epilogue.with_residual(&dy), &mut y, &scratch);
+            forward_on(path, packed, shape, &x, epilogue.with_residual(&dy), &mut y, &scratch);
             let want: Vec<f64> = want_y.iter().zip(&dy).map(|(y, &residual)| y + f64::from(residual)).collect();
             prop_assert!(error(&y, &want) < 1e-4, "with residual {path:?} {shape:?}: {}", error(&y, &want));
         }
@@ -49,6 +51,13 @@ fn check(shape: &ConvShape) -> Result<(), TestCaseError> {
         backward_weights_on(path, shape, &x, &dy, &mut dw, &scratch);
         dw.iter_mut().for_each(|v| *v -= 1.0);
         prop_assert!(error(&dw, &want_dw) < 1e-3, "weights {path:?} {shape:?}: {}", error(&dw, &want_dw));
+        let Some(scheme) = scheme else { continue };
+        let epilogue = Epilogue::gradient(false);
+        transformed_backward_data(path, scheme, shape, &weights, &dy, &mut dx, epilogue, &scratch);
+        prop_assert!(error(&dx, &want_dx) < 1e-3, "data {scheme:?} {path:?} {shape:?}: {}", error(&dx, &want_dx));
+        dw.fill(0.0);
+        weights_gradient::add_by_tiles(path, scheme, shape, &x, &dy, &mut dw, &scratch);
+        prop_assert!(error(&dw, &want_dw) < 1e-3, "weights {scheme:?} {path:?} {shape:?}: {}", error(&dw, &want_dw));
     }
     Ok(())
 }
@@ -88,9 +97,36 @@ proptest! {
         (batch, height, width) in (1_usize..4, 1_usize..24, 1_usize..24),
         (channels_in, channels_out, pad) in (1_usize..40, 1_usize..40, 0_usize..3),
     ) {
-        check(&ConvShape {
-            batch, height, width, channels_in, channels_out, size: 3, stride_y: 1, stride_x: 1, pad, dilation: 1, groups: 1,
-        })?;
+        check(&three_by_three((batch, height, width), (channels_in, channels_out), 1, pad))?;
+    }
+
+    #[test]
+    fn three_by_three_convolutions_with_stride_two_match_double_precision(
+        (batch, height, width) in (1_usize..4, 1_usize..36, 1_usize..36),
+        (channels_in, channels_out) in (1_usize..40, 1_usize..40),
+    ) {
+        check(&three_by_three((batch, height, width), (channels_in, channels_out), 2, 1))?;
+    }
+}
+
+fn three_by_three(
+    (batch, height, width): (usize, usize, usize),
+    (channels_in, channels_out): (usize, usize),
+    stride: usize,
+    pad: usize,
+) -> ConvShape {
+    ConvShape {
+        batch,
+        height,
+        width,
+        channels_in,
+        channels_out,
+        size: 3,
+        stride_y: stride,
+        stride_x: stride,
+        pad,
+        dilation: 1,
+        groups: 1,
     }
 }
 
@@ -113,8 +149,10 @@ fn plain(size: usize, channels_in: usize, channels_out: usize) -> ConvShape {
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let strided = ConvShape { stride_y: 2, stride_x: 2, ..plain(3, 24, 40) };
+    let transformed = ConvShape { height: 104, width: 103, channels_in: 64, channels_out: 128, ..strided };
+    assert_eq!(Scheme::of(&transformed, Work::Training), Some(Scheme::Strided));
     let depthwise = ConvShape { groups: 48, ..plain(3, 48, 48) };
-    for shape in [plain(3, 3, 16), plain(3, 64, 96), plain(1, 40, 75), strided, depthwise] {
+    for shape in [plain(3, 3, 16), plain(3, 64, 96), plain(1, 40, 75), strided, transformed, depthwise] {
         let (x, weights, dy) =
             (noise(shape.input_len(), 1), noise(shape.weights_len(), 2), noise(shape.output_len(), 3));
         let run = |threads: usize| {
@@ -161,14 +199,16 @@ fn gradients_of_very_many_weights_match_direct_sums() {
 
 #[test]
 fn transforms_lose_little_precision_over_many_channels() {
-    let shape = ConvShape { batch: 1, ..plain(3, 256, 16) };
-    assert!(winograd::suits(&shape));
-    let (x, weights) = (noise(shape.input_len(), 1), noise(shape.weights_len(), 2));
-    let want = reference::forward(&shape, &x, &weights);
-    let packed = PackedConv::new(&shape, &weights);
-    let mut y = vec![0.0; shape.output_len()];
-    conv_forward(&packed, &shape, &x, Epilogue::default(), &mut y, &mut Scratch::default());
-    assert!(error(&y, &want) < 1e-5, "{}", error(&y, &want));
+    let plain = ConvShape { batch: 1, ..plain(3, 256, 16) };
+    let strided = ConvShape { channels_in: 512, stride_y: 2, stride_x: 2, ..plain };
+    for (shape, scheme) in [(plain, Scheme::Plain), (strided, Scheme::Strided)] {
+        let (x, weights) = (noise(shape.input_len(), 1), noise(shape.weights_len(), 2));
+        let want = reference::forward(&shape, &x, &weights);
+        let packed = PackedConv::pack(&shape, &weights, Some(scheme), Vec::new());
+        let mut y = vec![0.0; shape.output_len()];
+        conv_forward(&packed, &shape, &x, Epilogue::default(), &mut y, &mut Scratch::default());
+        assert!(error(&y, &want) < 1e-5, "{scheme:?}: {}", error(&y, &want));
+    }
 }
 
 #[test]

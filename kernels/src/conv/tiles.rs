@@ -1,16 +1,20 @@
-//! The tiles of Winograd's algorithm: where they lie, and their transforms for the instructions in use.
+//! The tiles of transformed convolutions: where they lie, and their transforms for the instructions in use.
 
 use super::epilogue::Epilogue;
 use super::grid::Plane;
 use super::microkernel::NR;
-use super::transforms::{IN, Input, Kernel, KernelGradient, OUT, Output, OutputGradient, POINTS, Transform, square};
+use super::scheme::Scheme;
+use super::strided;
+use super::transforms::{self, Transform, square};
 use super::vector::{LANES, Vector, on_each_path};
 use crate::path::Path;
 use crate::share::SharedMut;
 
-/// 4 x 4 tiles that cover the destination; tile `(i, j)` reads the source from `(4 i - pad, 4 j - pad)` on.
+/// Square tiles that cover the destination. Tiles of the source may overlap; the first begins `pad` pixels above and left
+/// of it.
 #[derive(Clone, Copy)]
 pub(crate) struct Tiles {
+    pub(crate) scheme: Scheme,
     pub(crate) src: Plane,
     pub(crate) dst: Plane,
     pad: usize,
@@ -20,15 +24,16 @@ pub(crate) struct Tiles {
 }
 
 impl Tiles {
-    pub(crate) fn new(batch: usize, src: Plane, dst: Plane, pad: usize) -> Self {
-        let (rows, cols) = (dst.height.div_ceil(OUT), dst.width.div_ceil(OUT));
-        Self { src, dst, pad, rows, cols, count: batch * rows * cols }
+    pub(crate) fn new(scheme: Scheme, batch: usize, (src, dst): (Plane, Plane), pad: usize) -> Self {
+        let (_, step) = scheme.steps();
+        let (rows, cols) = (dst.height.div_ceil(step), dst.width.div_ceil(step));
+        Self { scheme, src, dst, pad, rows, cols, count: batch * rows * cols }
     }
 
     /// Starts of the channels of the tile's `N * N` pixels in a plane, [`OUTSIDE`] where there is none.
-    fn pixels<const N: usize>(&self, tile: usize, plane: Plane, pad: usize) -> [[usize; N]; N] {
-        let (line, left) = (tile / self.cols, tile % self.cols * OUT);
-        let (image, top) = (line / self.rows, line % self.rows * OUT);
+    fn pixels<const N: usize>(&self, tile: usize, plane: Plane, step: usize, pad: usize) -> [[usize; N]; N] {
+        let (line, left) = (tile / self.cols, tile % self.cols * step);
+        let (image, top) = (line / self.rows, line % self.rows * step);
         let mut starts = [[OUTSIDE; N]; N];
         for (row, starts) in (top..).zip(&mut starts) {
             let Some(row) = row.checked_sub(pad).filter(|&row| row < plane.height) else { continue };
@@ -42,19 +47,32 @@ impl Tiles {
         starts
     }
 
-    /// Starts in the destination of the pixels of the output tile, [`OUTSIDE`] where there is none.
-    pub(crate) fn destination(&self, tile: usize) -> [[usize; OUT]; OUT] {
-        self.pixels(tile, self.dst, 0)
-    }
-
-    /// `Bt d B` of an input tile: eight channels at a time, points `plane` apart.
+    /// Transforms an input tile to `to`: eight channels at a time, values of the source `plane` apart.
     pub(crate) fn transform_input(&self, path: Path, tile: usize, src: &[f32], to: SharedMut, plane: usize) {
-        let pixels = self.pixels::<IN>(tile, self.src, self.pad);
         let to = Target { to, panel: NR, plane };
-        input_tile(path, &pixels, src, self.src.channels, to);
+        match self.scheme {
+            Scheme::Plain => self.transform_source::<transforms::Input, 6, 6>(path, tile, src, to),
+            Scheme::Strided => self.transform_source::<strided::Input, 9, 9>(path, tile, src, to),
+            Scheme::StridedData => self.transform_source::<strided::DataInput, 5, 5>(path, tile, src, to),
+        }
     }
 
-    /// `A dY At` of an output tile in panels of 16 channels, `panel` apart; points `plane` apart.
+    fn transform_source<T: Transform<N, M>, const N: usize, const M: usize>(
+        &self,
+        path: Path,
+        tile: usize,
+        src: &[f32],
+        to: Target,
+    ) {
+        let pixels = self.pixels(tile, self.src, self.scheme.steps().0, self.pad);
+        pixels_tile::<T, N, M>(path, &pixels, src, self.src.channels, to);
+    }
+
+    /// Transforms the gradient of an output tile to that of its sums, in panels of 16 channels, `panel` apart; sums `plane`
+    /// apart.
+    ///
+    /// # Panics
+    /// For tiles of an input's gradient, which have no gradient themselves.
     pub(crate) fn transform_gradient(
         &self,
         path: Path,
@@ -64,15 +82,79 @@ impl Tiles {
         panel: usize,
         plane: usize,
     ) {
-        let pixels = self.destination(tile);
-        gradient_tile(path, &pixels, dy, self.dst.channels, Target { to, panel, plane });
+        let pixels = self.pixels(tile, self.dst, self.scheme.steps().1, 0);
+        let to = Target { to, panel, plane };
+        match self.scheme {
+            Scheme::Plain => pixels_tile::<transforms::OutputGradient, 4, 6>(path, &pixels, dy, self.dst.channels, to),
+            Scheme::Strided => pixels_tile::<strided::OutputGradient, 4, 5>(path, &pixels, dy, self.dst.channels, to),
+            Scheme::StridedData => unreachable!("weights are summed over tiles of the forward convolution"),
+        }
+    }
+
+    /// Transforms the sums in `m`, `plane` apart, to an output tile; then bias, activation and residual.
+    pub(crate) fn transform_output(
+        &self,
+        path: Path,
+        tile: usize,
+        m: &[f32],
+        plane: usize,
+        out: SharedMut,
+        epilogue: Epilogue,
+    ) {
+        match self.scheme {
+            Scheme::Plain => self.finish::<transforms::Output, 6, 4>(path, tile, m, plane, out, epilogue),
+            Scheme::Strided => self.finish::<strided::Output, 5, 4>(path, tile, m, plane, out, epilogue),
+            Scheme::StridedData => self.finish::<strided::DataOutput, 9, 8>(path, tile, m, plane, out, epilogue),
+        }
+    }
+
+    fn finish<T: Transform<N, M>, const N: usize, const M: usize>(
+        &self,
+        path: Path,
+        tile: usize,
+        m: &[f32],
+        plane: usize,
+        out: SharedMut,
+        epilogue: Epilogue,
+    ) {
+        let pixels = self.pixels::<M>(tile, self.dst, self.scheme.steps().1, 0);
+        output_tile::<T, N, M>(path, &pixels, m, plane, self.dst.channels, out, epilogue);
+        for &start in pixels.as_flattened().iter().filter(|&&start| start != OUTSIDE) {
+            // SAFETY: each pixel belongs to one tile.
+            epilogue.finish(path, start, unsafe { out.part(start, self.dst.channels) });
+        }
+    }
+}
+
+/// Transforms sixteen 3 x 3 kernels, `[tap][kernel]`: product `i` to `places[i]`.
+pub(crate) fn transform_kernel(path: Path, scheme: Scheme, taps: &[[f32; NR]; 9], to: SharedMut, places: &[usize]) {
+    match scheme {
+        Scheme::Plain => kernel_tile::<transforms::Kernel, 3, 6>(path, taps, to, places),
+        Scheme::Strided | Scheme::StridedData => kernel_tile::<strided::Kernel, 3, 9>(path, taps, to, places),
+    }
+}
+
+/// The transposed transform of eight kernels whose products are `plane` apart in `sums`: their nine gradients,
+/// `[tap][kernel]`.
+pub(crate) fn transform_kernel_gradient(
+    path: Path,
+    scheme: Scheme,
+    sums: &[f32],
+    plane: usize,
+    taps: &mut [[f32; LANES]; 9],
+) {
+    match scheme {
+        Scheme::Plain => kernel_gradient_tile::<transforms::KernelGradient, 6, 3>(path, sums, plane, taps),
+        Scheme::Strided | Scheme::StridedData => {
+            kernel_gradient_tile::<strided::KernelGradient, 9, 3>(path, sums, plane, taps)
+        }
     }
 }
 
 /// Start of a pixel that is not there.
-pub(crate) const OUTSIDE: usize = usize::MAX;
+const OUTSIDE: usize = usize::MAX;
 
-/// Where the points of a transformed tile go: those of channel `c` to `c / 16 * panel + c % 16`, each `plane` apart.
+/// Where the values of a transformed tile go: those of channel `c` to `c / 16 * panel + c % 16`, each `plane` apart.
 #[derive(Clone, Copy)]
 struct Target<'a> {
     to: SharedMut<'a>,
@@ -81,28 +163,23 @@ struct Target<'a> {
 }
 
 on_each_path! {
-    fn input_tile(pixels: &[[usize; IN]; IN], src: &[f32], channels: usize, to: Target) => transform_input::<Vector>
+    fn pixels_tile[T: Transform<N, M>, const N: usize, const M: usize] [T, N, M] (pixels: &[[usize; N]; N], src: &[f32], channels: usize, to: Target)
+        => transform_pixels::<Vector>
 }
 
 on_each_path! {
-    fn gradient_tile(pixels: &[[usize; OUT]; OUT], dy: &[f32], channels: usize, to: Target) => transform_gradient::<Vector>
+    fn kernel_tile[T: Transform<N, M>, const N: usize, const M: usize] [T, N, M] (taps: &[[f32; NR]; 9], to: SharedMut, places: &[usize])
+        => transform_taps::<Vector>
 }
 
 on_each_path! {
-    /// Transforms sixteen 3 x 3 kernels, `[tap][kernel]`, to points `plane` apart.
-    pub(crate) fn kernel_tile(taps: &[[f32; NR]; 9], to: SharedMut, plane: usize) => transform_kernel::<Vector>
+    fn kernel_gradient_tile[T: Transform<N, M>, const N: usize, const M: usize] [T, N, M] (sums: &[f32], plane: usize, taps: &mut [[f32; LANES]; 9])
+        => transform_sums::<Vector>
 }
 
 on_each_path! {
-    /// `Gt M G` of eight kernels whose points are `plane` apart in `sums`: their nine gradients, `[tap][kernel]`.
-    pub(crate) fn kernel_gradient_tile(sums: &[f32], plane: usize, taps: &mut [[f32; LANES]; 9]) => transform_sums::<Vector>
-}
-
-on_each_path! {
-    /// `At M A + bias` of one tile whose points are `plane` apart in `m`; written to the pixels, or added to them. The
-    /// activation is left to the caller.
-    pub(crate) fn output_tile(
-        pixels: &[[usize; OUT]; OUT],
+    fn output_tile[T: Transform<N, M>, const N: usize, const M: usize] [T, N, M] (
+        pixels: &[[usize; M]; M],
         m: &[f32],
         plane: usize,
         channels: usize,
@@ -112,17 +189,7 @@ on_each_path! {
 }
 
 #[inline(always)]
-fn transform_input<V: Vector>(pixels: &[[usize; IN]; IN], src: &[f32], channels: usize, to: Target) {
-    transform_pixels::<Input, V, IN>(pixels, src, channels, to);
-}
-
-#[inline(always)]
-fn transform_gradient<V: Vector>(pixels: &[[usize; OUT]; OUT], dy: &[f32], channels: usize, to: Target) {
-    transform_pixels::<OutputGradient, V, OUT>(pixels, dy, channels, to);
-}
-
-#[inline(always)]
-fn transform_pixels<T: Transform<N, IN>, V: Vector, const N: usize>(
+fn transform_pixels<V: Vector, T: Transform<N, M>, const N: usize, const M: usize>(
     pixels: &[[usize; N]; N],
     src: &[f32],
     channels: usize,
@@ -138,50 +205,52 @@ fn transform_pixels<T: Transform<N, IN>, V: Vector, const N: usize>(
                 }
             }
         }
-        let points = square::<T, V, N, IN>(&tile);
+        let points = square::<T, V, N, M>(&tile);
         let place = channel / NR * to.panel + channel % NR;
         for (row, points) in points.iter().enumerate() {
             for (col, point) in points.iter().enumerate() {
                 // SAFETY: callers give each tile's values to one task; rows hold whole vectors.
-                unsafe { point.store(to.to.part(place + (row * IN + col) * to.plane, LANES).as_mut_ptr()) };
+                unsafe { point.store(to.to.part(place + (row * M + col) * to.plane, LANES).as_mut_ptr()) };
             }
         }
     }
 }
 
 #[inline(always)]
-fn transform_kernel<V: Vector>(taps: &[[f32; NR]; 9], to: SharedMut, plane: usize) {
+fn transform_taps<V: Vector, T: Transform<N, M>, const N: usize, const M: usize>(
+    taps: &[[f32; NR]; 9],
+    to: SharedMut,
+    places: &[usize],
+) {
     for half in [0, LANES] {
-        let mut tile = [[V::splat(0.0); 3]; 3];
-        for row in 0..3 {
-            for col in 0..3 {
-                tile[row][col] = load(&taps[row * 3 + col][half..half + LANES]);
-            }
+        let mut tile = [[V::splat(0.0); N]; N];
+        for (tile, taps) in tile.as_flattened_mut().iter_mut().zip(taps) {
+            *tile = load(&taps[half..half + LANES]);
         }
-        let points = square::<Kernel, V, 3, IN>(&tile);
-        for (row, points) in points.iter().enumerate() {
-            for (col, point) in points.iter().enumerate() {
-                // SAFETY: callers give each panel to one task.
-                unsafe { point.store(to.part((row * IN + col) * plane + half, LANES).as_mut_ptr()) };
-            }
+        let products = square::<T, V, N, M>(&tile);
+        for (product, place) in products.as_flattened().iter().zip(places) {
+            // SAFETY: callers give each panel to one task.
+            unsafe { product.store(to.part(place + half, LANES).as_mut_ptr()) };
         }
     }
 }
 
 #[inline(always)]
-fn transform_sums<V: Vector>(sums: &[f32], plane: usize, taps: &mut [[f32; LANES]; 9]) {
-    let gradients = square::<KernelGradient, V, IN, 3>(&load_points(sums, plane));
-    for row in 0..3 {
-        for col in 0..3 {
-            // SAFETY: `taps` holds eight values for each tap.
-            unsafe { gradients[row][col].store(taps[row * 3 + col].as_mut_ptr()) };
-        }
+fn transform_sums<V: Vector, T: Transform<N, M>, const N: usize, const M: usize>(
+    sums: &[f32],
+    plane: usize,
+    taps: &mut [[f32; LANES]; 9],
+) {
+    let gradients = square::<T, V, N, M>(&load_points(sums, plane));
+    for (gradient, taps) in gradients.as_flattened().iter().zip(taps) {
+        // SAFETY: `taps` holds eight values for each tap.
+        unsafe { gradient.store(taps.as_mut_ptr()) };
     }
 }
 
 #[inline(always)]
-fn transform_output<V: Vector>(
-    pixels: &[[usize; OUT]; OUT],
+fn transform_output<V: Vector, T: Transform<N, M>, const N: usize, const M: usize>(
+    pixels: &[[usize; M]; M],
     m: &[f32],
     plane: usize,
     channels: usize,
@@ -191,9 +260,9 @@ fn transform_output<V: Vector>(
     for channel in (0..channels).step_by(LANES) {
         let width = (channels - channel).min(LANES);
         let bias = epilogue.bias.map_or(V::splat(0.0), |bias| load(&bias[channel..channel + width]));
-        let values = square::<Output, V, IN, OUT>(&load_points(&m[channel..], plane));
-        for row in 0..OUT {
-            for col in 0..OUT {
+        let values = square::<T, V, N, M>(&load_points(&m[channel..], plane));
+        for row in 0..M {
+            for col in 0..M {
                 if pixels[row][col] != OUTSIDE {
                     // SAFETY: each pixel belongs to one tile.
                     let to = unsafe { out.part(pixels[row][col] + channel, width) };
@@ -204,15 +273,15 @@ fn transform_output<V: Vector>(
     }
 }
 
-/// The 36 points, eight channels of each.
+/// The values of all planes, eight channels of each.
 #[inline(always)]
-fn load_points<V: Vector>(values: &[f32], plane: usize) -> [[V; IN]; IN] {
-    let values = &values[..(POINTS - 1) * plane + LANES];
-    let mut points = [[V::splat(0.0); IN]; IN];
+fn load_points<V: Vector, const N: usize>(values: &[f32], plane: usize) -> [[V; N]; N] {
+    let values = &values[..(N * N - 1) * plane + LANES];
+    let mut points = [[V::splat(0.0); N]; N];
     for (row, points) in points.iter_mut().enumerate() {
         for (col, point) in points.iter_mut().enumerate() {
             // SAFETY: inside the slice just taken.
-            *point = unsafe { V::load(values.as_ptr().add((row * IN + col) * plane)) };
+            *point = unsafe { V::load(values.as_ptr().add((row * N + col) * plane)) };
         }
     }
     points

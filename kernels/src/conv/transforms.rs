@@ -5,7 +5,7 @@
 //! `b = sqrt(2)`, whose rounding error is smaller than that of the usual 1 and 2, as the powers stay closer to 1.
 
 use super::vector::Vector;
-use std::f32::consts::{FRAC_1_SQRT_2 as A, SQRT_2 as B};
+pub(super) use std::f32::consts::{FRAC_1_SQRT_2 as A, SQRT_2 as B};
 
 /// A linear map of `N` values to `M`, applied to both sides of a tile by [`square`].
 pub(crate) trait Transform<const N: usize, const M: usize> {
@@ -13,32 +13,14 @@ pub(crate) trait Transform<const N: usize, const M: usize> {
     fn apply<V: Vector>(values: [V; N]) -> [V; M];
 }
 
-/// Rows and columns of an input tile.
-pub(crate) const IN: usize = 6;
-/// Rows and columns of an output tile.
-pub(crate) const OUT: usize = 4;
-/// Values of an input tile, which are also the products for each channel pair.
-pub(crate) const POINTS: usize = IN * IN;
-
-/// `Bt d`: with `a^2 = 1/2` and `b^2 = 2`, so that `a^2 b^2 = 1` and `a^2 + b^2 = 5/2`.
+/// `Bt d`
 pub(crate) struct Input;
 
 impl Transform<6, 6> for Input {
     #[inline(always)]
     fn apply<V: Vector>(d: [V; 6]) -> [V; 6] {
-        let (s, half, two) = (V::splat(-2.5), V::splat(-0.5), V::splat(-2.0));
-        let even_a = d[2].mul_add(two, d[4]);
-        let odd_a = d[1].mul_add(V::splat(-B), d[3].mul_add(V::splat(A), V::splat(0.0)));
-        let even_b = d[2].mul_add(half, d[4]);
-        let odd_b = d[1].mul_add(V::splat(-A), d[3].mul_add(V::splat(B), V::splat(0.0)));
-        [
-            d[2].mul_add(s, d[0].add(d[4])),
-            even_a.add(odd_a),
-            even_a.sub(odd_a),
-            even_b.add(odd_b),
-            even_b.sub(odd_b),
-            d[3].mul_add(s, d[1].add(d[5])),
-        ]
+        let [a, minus_a, b, minus_b] = quotients([d[1], d[2], d[3], d[4]]);
+        [full(d[0], d[2], d[4]), a, minus_a, b, minus_b, full(d[1], d[3], d[5])]
     }
 }
 
@@ -48,15 +30,8 @@ pub(crate) struct Output;
 impl Transform<6, 4> for Output {
     #[inline(always)]
     fn apply<V: Vector>(m: [V; 6]) -> [V; 4] {
-        let (sum_a, apart_a) = (m[1].add(m[2]), m[1].sub(m[2]));
-        let (sum_b, apart_b) = (m[3].add(m[4]), m[3].sub(m[4]));
-        let zero = V::splat(0.0);
-        [
-            m[0].add(sum_a).add(sum_b),
-            apart_a.mul_add(V::splat(A), apart_b.mul_add(V::splat(B), zero)),
-            sum_a.mul_add(V::splat(A * A), sum_b.mul_add(V::splat(B * B), zero)),
-            apart_a.mul_add(V::splat(A * A * A), apart_b.mul_add(V::splat(B * B * B), m[5])),
-        ]
+        let [first, second, third, fourth] = evaluate_transposed([m[1], m[2], m[3], m[4]], m[5]);
+        [m[0].add(first), second, third, fourth]
     }
 }
 
@@ -66,13 +41,52 @@ pub(crate) struct OutputGradient;
 impl Transform<4, 6> for OutputGradient {
     #[inline(always)]
     fn apply<V: Vector>(y: [V; 4]) -> [V; 6] {
-        let zero = V::splat(0.0);
-        let even_a = y[2].mul_add(V::splat(A * A), y[0]);
-        let odd_a = y[1].mul_add(V::splat(A), y[3].mul_add(V::splat(A * A * A), zero));
-        let even_b = y[2].mul_add(V::splat(B * B), y[0]);
-        let odd_b = y[1].mul_add(V::splat(B), y[3].mul_add(V::splat(B * B * B), zero));
-        [y[0], even_a.add(odd_a), even_a.sub(odd_a), even_b.add(odd_b), even_b.sub(odd_b), y[3]]
+        let [a, minus_a, b, minus_b] = evaluate(y);
+        [y[0], a, minus_a, b, minus_b, y[3]]
     }
+}
+
+/// Products of `d` with the coefficients of `(x^2 - a^2) (x^2 - b^2) / (x - p)` for the points a, -a, b and -b: with
+/// `a^2 = 1/2` and `b^2 = 2`, so that `a^2 b^2 = 1` and `a^2 + b^2 = 5/2`.
+#[inline(always)]
+pub(super) fn quotients<V: Vector>(d: [V; 4]) -> [V; 4] {
+    let zero = V::splat(0.0);
+    let even_a = d[1].mul_add(V::splat(-2.0), d[3]);
+    let odd_a = d[0].mul_add(V::splat(-B), d[2].mul_add(V::splat(A), zero));
+    let even_b = d[1].mul_add(V::splat(-0.5), d[3]);
+    let odd_b = d[0].mul_add(V::splat(-A), d[2].mul_add(V::splat(B), zero));
+    [even_a.add(odd_a), even_a.sub(odd_a), even_b.add(odd_b), even_b.sub(odd_b)]
+}
+
+/// Product with the coefficients of `(x^2 - a^2) (x^2 - b^2)` but the zero ones.
+#[inline(always)]
+pub(super) fn full<V: Vector>(constant: V, square: V, fourth: V) -> V {
+    square.mul_add(V::splat(-2.5), constant.add(fourth))
+}
+
+/// Values of the polynomial with coefficients `y` at a, -a, b and -b.
+#[inline(always)]
+pub(super) fn evaluate<V: Vector>(y: [V; 4]) -> [V; 4] {
+    let zero = V::splat(0.0);
+    let even_a = y[2].mul_add(V::splat(A * A), y[0]);
+    let odd_a = y[1].mul_add(V::splat(A), y[3].mul_add(V::splat(A * A * A), zero));
+    let even_b = y[2].mul_add(V::splat(B * B), y[0]);
+    let odd_b = y[1].mul_add(V::splat(B), y[3].mul_add(V::splat(B * B * B), zero));
+    [even_a.add(odd_a), even_a.sub(odd_a), even_b.add(odd_b), even_b.sub(odd_b)]
+}
+
+/// The transpose of [`evaluate`]; the point at infinity, where a polynomial's value is its last coefficient, is added.
+#[inline(always)]
+pub(super) fn evaluate_transposed<V: Vector>(m: [V; 4], infinity: V) -> [V; 4] {
+    let zero = V::splat(0.0);
+    let (sum_a, apart_a) = (m[0].add(m[1]), m[0].sub(m[1]));
+    let (sum_b, apart_b) = (m[2].add(m[3]), m[2].sub(m[3]));
+    [
+        sum_a.add(sum_b),
+        apart_a.mul_add(V::splat(A), apart_b.mul_add(V::splat(B), zero)),
+        sum_a.mul_add(V::splat(A * A), sum_b.mul_add(V::splat(B * B), zero)),
+        apart_a.mul_add(V::splat(A * A * A), apart_b.mul_add(V::splat(B * B * B), infinity)),
+    ]
 }
 
 /// `1 / (2 a^2 (a^2 - b^2))` and the same for b: what the rows of `G` at +-a and +-b are divided by.

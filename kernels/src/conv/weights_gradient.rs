@@ -1,13 +1,13 @@
-//! Gradient of dense weights: for each point (a tap, or one of Winograd's 36 products) the transposed product
+//! Gradient of dense weights: for each point (a tap, or one of the products of transformed tiles) the transposed product
 //! `M = Vt W` of the inputs `V: [unit][row]` and output gradients `W: [unit][column]`, summed over units (pixels, or
 //! tiles). Rows are input channels, columns are output channels.
 
 use super::grid::{self, Grid};
 use super::microkernel::{MR, NR, Outer, outer};
-use super::tiles::{Tiles, kernel_gradient_tile};
-use super::transforms::POINTS;
+use super::scheme::{Scheme, Work};
+use super::tiles::{Tiles, transform_kernel_gradient};
 use super::vector::LANES;
-use super::winograd::{self, plane, row_length};
+use super::winograd::{plane, row_length};
 use super::{Buffer, Scratch};
 use crate::path::Path;
 use crate::shape::ConvShape;
@@ -30,16 +30,8 @@ const PARTS: usize = 16;
 
 /// Adds the gradient of the weights, OIHW, to `dw`.
 pub(crate) fn add(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &Scratch) {
-    if winograd::suits(shape) {
-        let (src, dst) = grid::planes(shape);
-        let tiles = Tiles::new(shape.batch, src, dst, shape.pad);
-        let sizes = Sizes::new(POINTS, shape.channels_in, shape.channels_out, tiles.count);
-        let source = Source::Tiles { tiles, x, dy };
-        if sizes.sums() > FUSED_SUMS {
-            return source.add_fused(path, &sizes, dw, scratch);
-        }
-        let sums = source.sum(path, &sizes, scratch);
-        add_transformed(path, &sizes, &sums, dw);
+    if let Some(scheme) = Scheme::of(shape, Work::Training) {
+        add_by_tiles(path, scheme, shape, x, dy, dw, scratch);
     } else if grid::folds(shape) {
         let mut padded = scratch.take(grid::padded_len(shape));
         grid::pad(shape, x, &mut padded);
@@ -54,6 +46,28 @@ pub(crate) fn add(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut
             let sums = source.sum(path, &sizes, scratch);
             add_plain(shape, &sizes, &sums, dw);
         }
+    }
+}
+
+/// [`add`] by the tiles of a scheme for `y = conv(x)`.
+pub(crate) fn add_by_tiles(
+    path: Path,
+    scheme: Scheme,
+    shape: &ConvShape,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+    scratch: &Scratch,
+) {
+    let tiles = Tiles::new(scheme, shape.batch, grid::planes(shape), shape.pad);
+    let sizes = Sizes::new(scheme.products(), shape.channels_in, shape.channels_out, tiles.count);
+    let source = Source::Tiles { tiles, x, dy };
+    // With more points each row of a task would read so much of `V` that it is slower.
+    if scheme == Scheme::Plain && sizes.sums() > FUSED_SUMS {
+        source.add_fused(path, scheme, &sizes, dw, scratch);
+    } else {
+        let sums = source.sum(path, &sizes, scratch);
+        add_transformed(path, scheme, &sizes, &sums, dw);
     }
 }
 
@@ -103,6 +117,8 @@ struct Block<'a> {
     row: usize,
     v_plane: usize,
     w_plane: usize,
+    /// What `W` holds: a plane for each sum of a scheme, or one plane for all points.
+    scheme: Option<Scheme>,
 }
 
 impl Source<'_> {
@@ -132,12 +148,12 @@ impl Source<'_> {
     }
 
     /// Adds `Gt M G` to the weights a block of units at a time, without ever writing `M` as a whole.
-    fn add_fused(&self, path: Path, sizes: &Sizes, dw: &mut [f32], scratch: &Scratch) {
+    fn add_fused(&self, path: Path, scheme: Scheme, sizes: &Sizes, dw: &mut [f32], scratch: &Scratch) {
         let blocks = sizes.units.div_ceil(FUSED_BLOCK).max(1);
         let size = sizes.units.div_ceil(blocks).max(1);
         for first in (0..sizes.units).step_by(size) {
             let block = self.gather(path, sizes, first..sizes.units.min(first + size), true, scratch);
-            block.add_fused(path, sizes, SharedMut::new(dw));
+            block.add_fused(path, scheme, sizes, SharedMut::new(dw));
         }
     }
 
@@ -151,9 +167,9 @@ impl Source<'_> {
     ) -> Block<'s> {
         let (count, row, columns) = (units.len(), row_length(sizes.rows), sizes.columns);
         let (v_plane, w_plane) = (plane(count, row), plane(count, columns));
-        let own_columns = if matches!(self, Source::Tiles { .. }) { sizes.points } else { 1 };
+        let scheme = if let Source::Tiles { tiles, .. } = self { Some(tiles.scheme) } else { None };
         let mut v = scratch.take(sizes.points * v_plane);
-        let mut w = scratch.take(own_columns * w_plane);
+        let mut w = scratch.take(scheme.map_or(1, Scheme::sums) * w_plane);
         let (to_v, to_w) = (SharedMut::new(&mut v), SharedMut::new(&mut w));
         let each = |at: usize| {
             let (to_v, to_w) = (to_v.offset(at * row), to_w.offset(at * NR));
@@ -186,14 +202,13 @@ impl Source<'_> {
         } else {
             (0..count).for_each(each);
         }
-        let w_plane = if own_columns == 1 { 0 } else { w_plane };
-        Block { v, w, count, row, v_plane, w_plane }
+        Block { v, w, count, row, v_plane, w_plane, scheme }
     }
 }
 
 impl Block<'_> {
     /// Adds `Gt M G` of this block to the weights; `M` exists for 6 rows and 16 columns at a time.
-    fn add_fused(&self, path: Path, sizes: &Sizes, dw: SharedMut) {
+    fn add_fused(&self, path: Path, scheme: Scheme, sizes: &Sizes, dw: SharedMut) {
         /// Values of a point.
         const PLANE: usize = MR * NR;
         let panels = sizes.columns / NR;
@@ -201,7 +216,7 @@ impl Block<'_> {
         let splits = sizes.rows.div_ceil(rows.max(1));
         (0..panels * splits).into_par_iter().for_each(|task| {
             let (panel, split) = (task / splits, task % splits);
-            let mut sums = [0.0; POINTS * PLANE];
+            let mut sums = vec![0.0; sizes.points * PLANE];
             for row in (split * rows..sizes.rows.min((split + 1) * rows)).step_by(MR) {
                 let used = (sizes.rows - row).min(MR);
                 for (point, sums) in sums.chunks_exact_mut(PLANE).enumerate() {
@@ -209,7 +224,7 @@ impl Block<'_> {
                 }
                 for at in 0..used {
                     // SAFETY: the task owns these rows and columns.
-                    unsafe { add_row(path, sizes, (&sums[at * NR..], PLANE), row + at, panel, dw) };
+                    unsafe { add_row(path, scheme, sizes, (&sums[at * NR..], PLANE), row + at, panel, dw) };
                 }
             }
         });
@@ -217,7 +232,8 @@ impl Block<'_> {
 
     /// The units of a point: input channels from `row` on, and a panel of output channels.
     fn pair(&self, point: usize, row: usize, panel: usize) -> Outer<'_> {
-        let right = &self.w[point * self.w_plane + panel * self.count * NR..][..self.count * NR];
+        let columns = self.scheme.map_or(0, |scheme| scheme.sum(point)) * self.w_plane;
+        let right = &self.w[columns + panel * self.count * NR..][..self.count * NR];
         Outer { depth: self.count, left: &self.v[point * self.v_plane + row..], stride: self.row, right }
     }
 
@@ -262,13 +278,13 @@ fn add_plain(shape: &ConvShape, sizes: &Sizes, sums: &[f32], dw: &mut [f32]) {
 }
 
 /// Adds `Gt M G` to the weights.
-fn add_transformed(path: Path, sizes: &Sizes, sums: &[f32], dw: &mut [f32]) {
+fn add_transformed(path: Path, scheme: Scheme, sizes: &Sizes, sums: &[f32], dw: &mut [f32]) {
     let dw = SharedMut::new(dw);
     (0..sizes.columns / NR).into_par_iter().for_each(|panel| {
         for row in 0..sizes.rows {
             let sums = &sums[row * sizes.columns + panel * NR..];
             // SAFETY: the task owns the columns of its panel.
-            unsafe { add_row(path, sizes, (sums, sizes.plane()), row, panel, dw) };
+            unsafe { add_row(path, scheme, sizes, (sums, sizes.plane()), row, panel, dw) };
         }
     });
 }
@@ -277,10 +293,18 @@ fn add_transformed(path: Path, sizes: &Sizes, sums: &[f32], dw: &mut [f32]) {
 ///
 /// # Safety
 /// No other task writes the weights between these channels.
-unsafe fn add_row(path: Path, sizes: &Sizes, (sums, plane): (&[f32], usize), row: usize, panel: usize, dw: SharedMut) {
+unsafe fn add_row(
+    path: Path,
+    scheme: Scheme,
+    sizes: &Sizes,
+    (sums, plane): (&[f32], usize),
+    row: usize,
+    panel: usize,
+    dw: SharedMut,
+) {
     let mut taps = [[0.0; LANES]; 9];
     for first in (panel * NR..sizes.real_columns.min((panel + 1) * NR)).step_by(LANES) {
-        kernel_gradient_tile(path, &sums[first - panel * NR..], plane, &mut taps);
+        transform_kernel_gradient(path, scheme, &sums[first - panel * NR..], plane, &mut taps);
         for lane in 0..LANES.min(sizes.real_columns - first) {
             // SAFETY: as the caller promises.
             let dw = unsafe { dw.part(((first + lane) * sizes.rows + row) * 9, 9) };

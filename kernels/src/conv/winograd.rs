@@ -1,18 +1,19 @@
-//! 3 x 3 convolutions with stride 1 by Winograd's F(4x4, 3x3): 36 products where direct summation takes 144.
+//! 3 x 3 convolutions on transformed tiles, as Winograd's F(4x4, 3x3), by any [`Scheme`].
 //!
-//! A block of tiles is transformed to `V: [point][tile][channel in]`, multiplied for each of the 36 points by the packed
-//! kernel `U` to `M: [point][tile][channel out]`, and transformed back. Rows of `V` and `M` are an odd number of cache
-//! lines long, so that neither tiles nor points fall on the same cache sets.
+//! A block of tiles is transformed to `V: [source][tile][channel in]`, multiplied by the packed kernel `U` to
+//! `M: [sum][tile][channel out]`, where products of the same sum lie side by side in the depth of one matrix product, and
+//! transformed back. Rows of `V` and `M` are an odd number of cache lines long, so that neither tiles nor planes fall on
+//! the same cache sets.
 
 use super::Scratch;
 use super::epilogue::Epilogue;
 use super::microkernel::{MR, NR, Rows, multiply};
-use super::tiles::{OUTSIDE, Tiles, kernel_tile, output_tile};
-use super::transforms::{OUT, POINTS};
+use super::scheme::Scheme;
+use super::tiles::{Tiles, transform_kernel};
 use crate::path::Path;
-use crate::shape::ConvShape;
 use crate::share::SharedMut;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Values in a cache line.
 const LINE: usize = 16;
@@ -20,15 +21,6 @@ const LINE: usize = 16;
 const BLOCK: usize = 8 * MR;
 /// With at most so many tiles they are one block, and threads divide its steps instead.
 const ONE_BLOCK: usize = 400;
-
-/// True if the convolution can be computed so, and enough is won to pay for the transforms.
-pub(crate) fn suits(shape: &ConvShape) -> bool {
-    let plain = shape.size == 3 && (shape.stride_y, shape.stride_x) == (1, 1) && shape.dilation == 1;
-    let pixels = shape.out_height() * shape.out_width();
-    let tiles = shape.out_height().div_ceil(OUT) * shape.out_width().div_ceil(OUT);
-    let pays = tiles * POINTS * 3 <= pixels * 9 * 2;
-    plain && shape.groups == 1 && shape.channels_in >= 8 && shape.channels_out >= 8 && shape.pad <= 2 && pays
-}
 
 /// Length of a row of `channels` values: an odd number of cache lines.
 pub(crate) fn row_length(channels: usize) -> usize {
@@ -40,27 +32,56 @@ pub(crate) fn plane(count: usize, row: usize) -> usize {
     ((count * row).div_ceil(LINE) | 1) * LINE
 }
 
-/// Kernel transformed and packed: `U: [point][panel of 16 columns][channel in][16]`, missing columns zero.
+/// Kernel transformed and packed: `U: [sum][panel of 16 columns][product][channel in][16]`, missing columns zero.
 pub(crate) struct Kernel {
     values: Vec<f32>,
+    scheme: Scheme,
+    sums: Vec<Sum>,
     inputs: usize,
     outputs: usize,
 }
+
+/// Products that are summed.
+struct Sum {
+    products: Vec<usize>,
+    /// Products of the sums before.
+    first: usize,
+}
+
+impl Sum {
+    /// All sums of a scheme.
+    fn all(scheme: Scheme) -> Vec<Self> {
+        let mut sums: Vec<Self> = (0..scheme.sums()).map(|_| Self { products: Vec::new(), first: 0 }).collect();
+        for product in 0..scheme.products() {
+            sums[scheme.sum(product)].products.push(product);
+        }
+        let mut first = 0;
+        for sum in &mut sums {
+            sum.first = first;
+            first += sum.products.len();
+        }
+        sums
+    }
+}
+
+/// Most products of a sum.
+const MOST: usize = 4;
 
 impl Kernel {
     /// `weight(column, channel)` gives the nine weights; `flip` turns the kernel by half a turn.
     pub(crate) fn pack<'w>(
         path: Path,
+        scheme: Scheme,
         (inputs, outputs): (usize, usize),
         flip: bool,
         weight: impl Fn(usize, usize) -> &'w [f32] + Sync,
         mut values: Vec<f32>,
     ) -> Self {
-        let panels = outputs.div_ceil(NR);
-        let plane = Self::plane(inputs, outputs);
-        values.resize(Self::len(inputs, outputs), 0.0);
+        values.resize(Self::len(scheme, inputs, outputs), 0.0);
+        let mut kernel = Self { values: Vec::new(), scheme, sums: Sum::all(scheme), inputs, outputs };
         let to = SharedMut::new(&mut values);
-        (0..panels).into_par_iter().for_each(|panel| {
+        (0..outputs.div_ceil(NR)).into_par_iter().for_each(|panel| {
+            let places = kernel.places(panel);
             for channel in 0..inputs {
                 let mut taps = [[0.0; NR]; 9];
                 for column in panel * NR..outputs.min((panel + 1) * NR) {
@@ -68,19 +89,24 @@ impl Kernel {
                         taps[if flip { 8 - tap } else { tap }][column - panel * NR] = value;
                     }
                 }
-                let to = to.offset((panel * inputs + channel) * NR);
-                kernel_tile(path, &taps, to, plane);
+                transform_kernel(path, scheme, &taps, to.offset(channel * NR), &places);
             }
         });
-        Self { values, inputs, outputs }
+        kernel.values = values;
+        kernel
+    }
+
+    /// What it was packed for.
+    pub(crate) fn scheme(&self) -> Scheme {
+        self.scheme
     }
 
     /// Values of a packed kernel.
-    pub(crate) fn len(inputs: usize, outputs: usize) -> usize {
-        POINTS * Self::plane(inputs, outputs)
+    pub(crate) fn len(scheme: Scheme, inputs: usize, outputs: usize) -> usize {
+        scheme.products() * Self::plane(inputs, outputs)
     }
 
-    /// Values of a point.
+    /// Values of a product.
     fn plane(inputs: usize, outputs: usize) -> usize {
         plane(inputs, outputs.next_multiple_of(NR))
     }
@@ -90,9 +116,27 @@ impl Kernel {
         self.values
     }
 
-    fn panel(&self, point: usize, panel: usize) -> &[f32] {
-        let size = self.inputs * NR;
-        &self.values[point * Self::plane(self.inputs, self.outputs) + panel * size..][..size]
+    /// Start and length of a panel of a sum.
+    fn place(&self, sum: &Sum, panel: usize) -> (usize, usize) {
+        let size = sum.products.len() * self.inputs * NR;
+        (sum.first * Self::plane(self.inputs, self.outputs) + panel * size, size)
+    }
+
+    /// For each product the start of its part of a panel.
+    fn places(&self, panel: usize) -> Vec<usize> {
+        let mut places = vec![0; self.scheme.products()];
+        for sum in &self.sums {
+            let (start, _) = self.place(sum, panel);
+            for (at, &product) in sum.products.iter().enumerate() {
+                places[product] = start + at * self.inputs * NR;
+            }
+        }
+        places
+    }
+
+    fn panel(&self, sum: &Sum, panel: usize) -> &[f32] {
+        let (start, size) = self.place(sum, panel);
+        &self.values[start..][..size]
     }
 }
 
@@ -112,12 +156,20 @@ pub(crate) fn run(
     (0..tiles.count.div_ceil(size.max(1))).into_par_iter().for_each(|block| {
         let first = block * size;
         let block = Block { tiles, first, count: size.min(tiles.count - first), divide: one_block };
-        let mut v = scratch.take(POINTS * block.plane(kernel.inputs));
-        let mut m = scratch.take(POINTS * block.plane(kernel.outputs));
+        let mut v = scratch.take(tiles.scheme.sources() * block.plane(kernel.inputs));
+        let mut m = scratch.take(tiles.scheme.sums() * block.plane(kernel.outputs));
         block.transform_input(path, src, SharedMut::new(&mut v));
         block.multiply(path, kernel, &v, SharedMut::new(&mut m));
         block.transform_output(path, &m, out, epilogue);
     });
+}
+
+/// Divides a range into as few parts as there are with at most `most` in each, of sizes as even as can be: a few rows left
+/// over would take the registers almost as long as many.
+fn parts(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = range.len().div_ceil(most);
+    let at = move |part: usize| range.start + range.len() * part / count;
+    (0..count).map(move |part| at(part)..at(part + 1))
 }
 
 /// Some consecutive tiles.
@@ -143,7 +195,7 @@ impl Block<'_> {
         }
     }
 
-    /// `V = Bt d B` for each tile and channel.
+    /// Transforms the source for each tile and channel.
     fn transform_input(&self, path: Path, src: &[f32], v: SharedMut) {
         let channels = self.tiles.src.channels;
         let (row, plane) = (row_length(channels), self.plane(channels));
@@ -152,42 +204,49 @@ impl Block<'_> {
         });
     }
 
-    /// `M = V U` for each point.
+    /// `M = V U` for each sum.
     fn multiply(&self, path: Path, kernel: &Kernel, v: &[f32], m: SharedMut) {
-        let (row_in, row_out) = (row_length(kernel.inputs), row_length(kernel.outputs));
-        let (plane_in, plane_out) = (self.plane(kernel.inputs), self.plane(kernel.outputs));
+        let (row, plane) = (row_length(kernel.outputs), self.plane(kernel.outputs));
         let panels = kernel.outputs.div_ceil(NR);
         let width = if self.divide { panels.div_ceil(2) } else { panels };
-        self.for_each(POINTS * panels.div_ceil(width), 1, |task| {
-            let (point, split) = (task % POINTS, task / POINTS);
-            let v = &v[point * plane_in..][..self.count * row_in];
-            for panel in split * width..panels.min((split + 1) * width) {
-                for first in (0..self.count).step_by(MR) {
-                    let used = (self.count - first).min(MR);
-                    let start = |i: usize| v[(first + i.min(used - 1)) * row_in..].as_ptr();
-                    let starts = [std::array::from_fn(start)];
-                    let place = point * plane_out + first * row_out + panel * NR;
-                    // SAFETY: rows of `v` hold `inputs` values; each task writes its own panels of its point.
-                    let (rows, to) =
-                        unsafe { (Rows::new(&starts, kernel.inputs), m.part(place, (used - 1) * row_out + NR)) };
-                    multiply(path, used, rows, kernel.panel(point, panel), to, row_out);
+        self.for_each(kernel.sums.len() * panels.div_ceil(width), 1, |task| {
+            let (at, split) = (task % kernel.sums.len(), task / kernel.sums.len());
+            let sum = &kernel.sums[at];
+            for tiles in parts(0..self.count, BLOCK) {
+                for panel in split * width..panels.min((split + 1) * width) {
+                    for Range { start, end } in parts(tiles.clone(), MR) {
+                        let used = end - start;
+                        let starts = self.rows(kernel, sum, v, start, used);
+                        let place = at * plane + start * row + panel * NR;
+                        // SAFETY: rows of `v` hold `inputs` values; each task writes its own panels of its sum.
+                        let (rows, to) = unsafe {
+                            let rows = Rows::new(&starts[..sum.products.len()], kernel.inputs);
+                            (rows, m.part(place, (used - 1) * row + NR))
+                        };
+                        multiply(path, used, rows, kernel.panel(sum, panel), to, row);
+                    }
                 }
             }
         });
     }
 
-    /// `Y = At M A` for each tile and channel, then bias, activation and residual.
+    /// Starts of the `used` rows from tile `first` on, for each product of a sum.
+    fn rows(&self, kernel: &Kernel, sum: &Sum, v: &[f32], first: usize, used: usize) -> [[*const f32; MR]; MOST] {
+        let (row, plane) = (row_length(kernel.inputs), self.plane(kernel.inputs));
+        let mut starts = [[v.as_ptr(); MR]; MOST];
+        for (starts, &product) in starts.iter_mut().zip(&sum.products) {
+            let v = &v[kernel.scheme.source(product) * plane..][..self.count * row];
+            *starts = std::array::from_fn(|i| v[(first + i.min(used - 1)) * row..].as_ptr());
+        }
+        starts
+    }
+
+    /// Transforms the sums to the destination for each tile and channel, then bias, activation and residual.
     fn transform_output(&self, path: Path, m: &[f32], out: SharedMut, epilogue: Epilogue) {
         let channels = self.tiles.dst.channels;
         self.for_each(self.count, 4, |tile| {
-            let pixels = self.tiles.destination(self.first + tile);
             let m = &m[tile * row_length(channels)..];
-            let plane = self.plane(channels);
-            output_tile(path, &pixels, m, plane, channels, out, epilogue);
-            for &start in pixels.as_flattened().iter().filter(|&&start| start != OUTSIDE) {
-                // SAFETY: each pixel belongs to one tile.
-                epilogue.finish(path, start, unsafe { out.part(start, channels) });
-            }
+            self.tiles.transform_output(path, self.first + tile, m, self.plane(channels), out, epilogue);
         });
     }
 }

@@ -48,32 +48,37 @@ pub(crate) trait Row: Copy {
 }
 
 /// Defines `$name(path, ..)`, which runs the generic `$body::<T>(..)` compiled for the instructions of the path; `T` is
-/// the path's `$kind`, a `Vector` or a `Row`.
+/// the path's `$kind`, a `Vector` or a `Row`. Generic parameters follow the name in brackets, first as they are declared,
+/// then as they are passed on after `T`.
 macro_rules! on_each_path {
-    ($(#[$doc:meta])* $seen:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) => $body:ident::<$kind:ident>) => {
+    (
+        $(#[$doc:meta])*
+        $seen:vis fn $name:ident $([$($declared:tt)*] [$($passed:tt)*])? ($($argument:ident: $type:ty),* $(,)?)
+            => $body:ident::<$kind:ident>
+    ) => {
         $(#[$doc])*
-        $seen fn $name(path: $crate::path::Path, $($argument: $type),*) {
+        $seen fn $name $(<$($declared)*>)? (path: $crate::path::Path, $($argument: $type),*) {
             use $crate::{conv::vector, path::Path};
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-            fn on_avx512($($argument: $type),*) {
-                $body::<vector::avx512::$kind>($($argument),*);
+            fn on_avx512 $(<$($declared)*>)? ($($argument: $type),*) {
+                $body::<vector::avx512::$kind $(, $($passed)*)?>($($argument),*);
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn on_avx2($($argument: $type),*) {
-                $body::<vector::avx2::$kind>($($argument),*);
+            fn on_avx2 $(<$($declared)*>)? ($($argument: $type),*) {
+                $body::<vector::avx2::$kind $(, $($passed)*)?>($($argument),*);
             }
             match path {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Path::Avx512` is only made after the processor was asked for these instructions.
-                Path::Avx512 => unsafe { on_avx512($($argument),*) },
+                Path::Avx512 => unsafe { on_avx512 $(::<$($passed)*>)? ($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Path::Avx2` is only made after the processor was asked for AVX2 and FMA.
-                Path::Avx2 => unsafe { on_avx2($($argument),*) },
+                Path::Avx2 => unsafe { on_avx2 $(::<$($passed)*>)? ($($argument),*) },
                 #[cfg(target_arch = "aarch64")]
-                Path::Neon => $body::<vector::neon::$kind>($($argument),*),
-                Path::Portable => $body::<vector::portable::$kind>($($argument),*),
+                Path::Neon => $body::<vector::neon::$kind $(, $($passed)*)?>($($argument),*),
+                Path::Portable => $body::<vector::portable::$kind $(, $($passed)*)?>($($argument),*),
             }
         }
     };
