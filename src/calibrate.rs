@@ -41,7 +41,8 @@ pub fn observe_activations(
     let of_all = |value: fn(&Moments) -> Vec<f32>| -> PerFilter {
         moments.iter().map(|(layer, moments)| (*layer, value(moments))).collect()
     };
-    Ok(Evidence { means: Some(of_all(Moments::means)), deviations: Some(of_all(Moments::deviations)), taylor: None })
+    let (means, deviations) = (Some(of_all(Moments::means)), Some(of_all(Moments::deviations)));
+    Ok(Evidence { means, deviations, ..Evidence::default() })
 }
 
 /// Sums over one layer's positions, a filter each.

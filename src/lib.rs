@@ -15,6 +15,7 @@ pub mod new_folder;
 pub mod prove;
 pub mod reestimate;
 pub mod run_folder;
+pub mod search;
 pub mod slim;
 pub mod taylor;
 pub mod train;

@@ -16,7 +16,7 @@ pub fn prove(pruned: &Pruned) -> Result<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let image: Vec<f32> = (0..pruned.masked.graph.input.len()).map(|_| rng.random()).collect();
     let heads = |network| {
-        let maps = Predictor::new(network).heads(&image, 1);
+        let maps = Predictor::direct(network).heads(&image, 1);
         maps.iter().map(HeadMap::to_nchw).collect::<Vec<_>>()
     };
     let difference = prune::max_relative_difference(&heads(&pruned.masked), &heads(&pruned.compact));

@@ -160,7 +160,8 @@ fn memory_bound() -> Vec<(&'static str, f64, f64)> {
     let pool = PoolShape { batch, height: side, width: side, channels, size: 2, stride_y: 2, stride_x: 2, padding: 1 };
     let mut pooled = vec![0.0; pool.output_len()];
     let max = seconds(|| max_pool(&pool, &z, &mut pooled, None));
-    let spp = PoolShape { batch, height: 26, width: 26, channels: 512, size: 13, stride_y: 1, stride_x: 1, padding: 12 };
+    let spp =
+        PoolShape { batch, height: 26, width: 26, channels: 512, size: 13, stride_y: 1, stride_x: 1, padding: 12 };
     let (x, mut spread) = (noise(spp.input_len()), vec![0.0; spp.output_len()]);
     let windows = seconds(|| max_pool(&spp, &x, &mut spread, None));
     let upsample = seconds(|| upsample_nearest(batch, 104, 104, channels, 2, &z[..len / 4], &mut y));

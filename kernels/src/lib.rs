@@ -8,6 +8,8 @@
 //!   added in a fixed order, so results do not depend on the number of threads, bit for bit.
 //! * AVX-512, AVX2 with FMA or NEON are used where the processor has them, portable code elsewhere; [`cpu_path`] says
 //!   which, and how to choose. They differ in the last bits, as they round and add in other places.
+//! * 3 x 3 convolutions are computed on transformed tiles where that pays. `YOLOSLIM_CONVOLUTION=direct` in the
+//!   environment has them summed up directly, with less rounding error and more time.
 //! * Denormals are neither flushed nor treated apart: results follow IEEE 754.
 //! * This is the only package of the workspace with `unsafe` code.
 

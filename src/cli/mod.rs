@@ -14,6 +14,8 @@ mod layer_table;
 mod net;
 mod profile;
 mod prune;
+mod prune_knobs;
+mod sensitivity;
 mod slim;
 mod tensor_file;
 mod train;
@@ -65,6 +67,7 @@ enum Command {
     Slim(slim::Slim),
     Demo(demo::Demo),
     Prune(prune::Prune),
+    Sensitivity(sensitivity::SensitivityCommand),
     Profile(profile::ProfileCommand),
     Anchors(anchors::Anchors),
     Bench(bench::Bench),
@@ -87,6 +90,7 @@ impl Cli {
             Command::Slim(command) => command.run(term),
             Command::Demo(command) => command.run(term),
             Command::Prune(command) => command.run(term),
+            Command::Sensitivity(command) => command.run(term),
             Command::Profile(command) => command.run(term),
             Command::Anchors(command) => command.run(term),
             Command::Bench(command) => command.run(term),

@@ -4,16 +4,20 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use yoloslim::detect::{DetectOptions, Detector};
 use yoloslim::evidence::{self, Measuring};
 use yoloslim::new_folder::NewFolder;
 use yoloslim::prove::prove;
-use yoloslim_core::cost::profile::Profile;
-use yoloslim_core::labels::{self, Split};
-use yoloslim_core::prune::{self, Criterion, Evidence, Groups, Join, Normalise, PruneOptions, PrunePlan, Target};
-use yoloslim_core::{Network, Result};
+use yoloslim::reestimate::reestimate_statistics;
+use yoloslim::search::{self, Judge, Sensitivity};
+use yoloslim_core::labels::{self, Dataset, Split};
+use yoloslim_core::prune::{self, Evidence, PruneOptions, PrunePlan, Target};
+use yoloslim_core::{Error, Network, Result};
 
+use super::detect::share;
 use super::net::NetArgs;
 use super::profile::warn_if_uncalibrated;
+use super::prune_knobs::PruneKnobs;
 use crate::term::{self, Term};
 
 /// Remove channels and residual blocks, and prove that the slim net computes the same
@@ -26,12 +30,8 @@ pub struct Prune {
     output: Option<PathBuf>,
     #[command(flatten)]
     knobs: PruneKnobs,
-    /// Data set whose training images show what each filter gives and is worth; what it gives on average takes its place
-    #[arg(long, value_name = "D")]
-    data: Option<PathBuf>,
-    /// How many of those images
-    #[arg(long, default_value_t = 64, value_name = "N", requires = "data")]
-    images: usize,
+    #[command(flatten)]
+    measured: MeasuredArgs,
     /// Decide and show what would go, write nothing
     #[arg(long)]
     dry_run: bool,
@@ -40,187 +40,55 @@ pub struct Prune {
     json: bool,
 }
 
-/// What is pruned and how far.
+/// What goes by a data set.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Pruning")]
-pub struct PruneKnobs {
-    /// What channels that a shortcut ties are worth together, or that they stay
-    #[arg(long, value_enum, value_name = "HOW")]
-    groups: Option<GroupsArg>,
-    /// What a filter is worth
-    #[arg(long, value_enum, value_name = "SCORE")]
-    score: Option<ScoreArg>,
-    /// How the scores of tied channels become one; wins over --groups
-    #[arg(long, value_enum, value_name = "HOW")]
-    join: Option<JoinArg>,
-    /// What makes scores of different layers comparable [default: none for gamma, taylor and deviation, else layer]
-    #[arg(long, value_enum, value_name = "HOW")]
-    normalise: Option<NormaliseArg>,
-    #[command(flatten)]
-    target: TargetArgs,
-    /// Device of --target-latency: hi3519a, hi3559a or the path of a profile
-    #[arg(long, value_name = "P", requires = "target_latency")]
-    profile: Option<String>,
-    /// Residual blocks to remove
-    #[arg(long, value_name = "N")]
-    layers: Option<usize>,
-    /// Share of each layer's channels that stays at least
-    #[arg(long, value_name = "F")]
-    min_keep: Option<f64>,
-    /// Channel counts become multiples of this
-    #[arg(long, value_name = "N")]
-    multiple_of: Option<usize>,
+#[command(next_help_heading = "By measurement")]
+struct MeasuredArgs {
+    /// Data set: training images tell what filters give and are worth, validation images what accuracy is lost
+    #[arg(long, value_name = "D")]
+    data: Option<PathBuf>,
+    /// How many training images
+    #[arg(long, default_value_t = 64, value_name = "N", requires = "data")]
+    images: usize,
+    /// What `sensitivity` wrote: scores count by how much accuracy their group costs
+    #[arg(long, value_name = "JSON")]
+    sensitivity: Option<PathBuf>,
+    /// What residual blocks are ranked by
+    #[arg(long, value_enum, default_value = "gamma", value_name = "HOW")]
+    block_score: BlockScore,
+    /// Plans to try on training images; the most accurate is carried out
+    #[arg(long, default_value_t = 1, value_name = "N", requires = "data")]
+    candidates: usize,
+    /// Loss of mAP@0.5 on validation images beyond which nothing is written
+    #[arg(long, default_value_t = 0.05, value_name = "F", value_parser = share::<f64>)]
+    max_drop: f64,
+    /// Write the slim net whatever is lost: fine-tuning is going to win it back
+    #[arg(long)]
+    anyway: bool,
 }
 
-/// How much goes, one way or another.
-#[derive(Debug, Args)]
-#[group(multiple = false)]
-struct TargetArgs {
-    /// Share of the prunable channels to remove [default: 0.5]
-    #[arg(long, value_name = "F")]
-    channels: Option<f64>,
-    /// Share of the operations to remove
-    #[arg(long, value_name = "F")]
-    target_flops: Option<f64>,
-    /// Share of the parameters to remove
-    #[arg(long, value_name = "F")]
-    target_params: Option<f64>,
-    /// Milliseconds an image that the slim net takes at most on the device of --profile
-    #[arg(long, value_name = "MS", requires = "profile")]
-    target_latency: Option<f64>,
-}
-
-/// What becomes of tied channels, by the peers' names.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum GroupsArg {
-    /// As much as the best member: --join max
-    Union,
-    /// As much as the first member: --join leader
-    Leader,
-    /// They all stay
-    Frozen,
-}
-
-/// [`Join`] as typed.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum JoinArg {
-    /// As much as the best member
-    Max,
-    /// As much as the members on average
-    Mean,
-    /// As much as all members together
-    Sum,
-    /// As much as the first member
-    Leader,
-}
-
-/// [`Criterion`] as typed.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum ScoreArg {
-    /// |gamma| of its batch normalisation
+/// What residual blocks are ranked by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum BlockScore {
+    /// Mean |gamma| of the convolution that ends the branch
     Gamma,
-    /// |gamma| times the L2 norm of its weights
-    GammaNorm,
-    /// L1 norm of its weights
-    L1,
-    /// L2 norm of its weights
-    L2,
-    /// Distance to the other filters of its layer
-    Median,
-    /// What the loss would change by without it, to first order (needs data)
-    Taylor,
-    /// |gamma| times the deviation of what it gives (needs data)
-    Deviation,
+    /// The change of the raw heads without the block, on training images (needs --data)
+    Heads,
+    /// The accuracy lost without the block (needs --sensitivity)
+    Accuracy,
 }
 
-/// [`Normalise`] as typed.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum NormaliseArg {
-    /// Nothing: one threshold for the whole net
-    None,
-    /// Division by the layer's mean
-    Layer,
+/// A data set's two parts.
+struct Splits {
+    train: Dataset,
+    val: Dataset,
 }
 
-impl PruneKnobs {
-    /// What was typed, over what else holds.
-    pub fn over(&self, mut options: PruneOptions) -> PruneOptions {
-        if let Some(groups) = self.groups {
-            (options.groups, options.join) = match groups {
-                GroupsArg::Union => (Groups::Together, Join::Max),
-                GroupsArg::Leader => (Groups::Together, Join::Leader),
-                GroupsArg::Frozen => (Groups::Frozen, options.join),
-            };
-        }
-        options.join = self.join.map_or(options.join, Into::into);
-        options.score = self.score.map_or(options.score, Into::into);
-        options.normalise = self.normalise.map(Into::into).or(options.normalise);
-        let t = &self.target;
-        let targets = [
-            t.channels.map(Target::Channels),
-            t.target_flops.map(Target::Flops),
-            t.target_params.map(Target::Params),
-            t.target_latency.map(Target::Latency),
-        ];
-        options.target = targets.into_iter().flatten().next().unwrap_or(options.target);
-        options.profile = self.profile.as_deref().map(lasting).or(options.profile);
-        options.layers = self.layers.unwrap_or(options.layers);
-        options.min_keep = self.min_keep.unwrap_or(options.min_keep);
-        options.multiple_of = self.multiple_of.unwrap_or(options.multiple_of);
-        options
-    }
-}
-
-/// A profile's name, or its path from anywhere: a run may go on in another folder.
-fn lasting(profile: &str) -> String {
-    let path = Path::new(profile);
-    if !path.exists() || Profile::BUILT_IN.iter().any(|(name, _)| *name == profile) {
-        return profile.to_owned();
-    }
-    std::path::absolute(path).map_or(profile.to_owned(), |path| path.display().to_string())
-}
-
-/// Tells what speaks against a plan, and against the profile that it was made by.
-pub fn warn(plan: &PrunePlan, term: Term) -> Result<()> {
-    plan.warnings().iter().for_each(|warning| term.warn(warning));
-    if matches!(plan.options.target, Target::Latency(_)) {
-        warn_if_uncalibrated(&plan.options.latency_profile()?, term);
-    }
-    Ok(())
-}
-
-impl From<JoinArg> for Join {
-    fn from(typed: JoinArg) -> Self {
-        match typed {
-            JoinArg::Max => Self::Max,
-            JoinArg::Mean => Self::Mean,
-            JoinArg::Sum => Self::Sum,
-            JoinArg::Leader => Self::Leader,
-        }
-    }
-}
-
-impl From<ScoreArg> for Criterion {
-    fn from(typed: ScoreArg) -> Self {
-        match typed {
-            ScoreArg::Gamma => Self::Gamma,
-            ScoreArg::GammaNorm => Self::GammaNorm,
-            ScoreArg::L1 => Self::L1,
-            ScoreArg::L2 => Self::L2,
-            ScoreArg::Median => Self::Median,
-            ScoreArg::Taylor => Self::Taylor,
-            ScoreArg::Deviation => Self::Deviation,
-        }
-    }
-}
-
-impl From<NormaliseArg> for Normalise {
-    fn from(typed: NormaliseArg) -> Self {
-        match typed {
-            NormaliseArg::None => Self::None,
-            NormaliseArg::Layer => Self::Layer,
-        }
-    }
+/// What a carried out plan came to.
+struct Done {
+    proof: f64,
+    /// mAP@0.5 before and after, where there is a data set.
+    accuracy: Option<(f64, f64)>,
 }
 
 /// All that `--json` prints.
@@ -238,6 +106,9 @@ struct Summary {
     ms_before: Option<f64>,
     ms_after: Option<f64>,
     blocks_removed: usize,
+    /// On the validation images of --data, without fine-tuning.
+    map50_before: Option<f64>,
+    map50_after: Option<f64>,
     /// None in a dry run, which does not build the slim net.
     proof_max_relative_difference: Option<f64>,
     cfg: Option<PathBuf>,
@@ -253,38 +124,56 @@ impl Prune {
             _ => None,
         };
         let network = self.net.read(term)?;
-        let evidence = self.evidence(&network, options.score, term)?;
-        let plan = prune::plan(&network, &options, &evidence)?;
+        let splits = self.measured.splits(&network, term)?;
+        let evidence = self.measured.evidence(&network, &options, splits.as_ref(), term)?;
+        let plan = self.measured.choose(&network, &options, &evidence, splits.as_ref(), term)?;
         warn(&plan, term)?;
-        let proof = folder.map(|folder| carry_out(&network, &plan, folder)).transpose()?;
+        let done = folder.map(|folder| self.carry_out(&network, &plan, splits.as_ref(), folder, term)).transpose()?;
         if self.json {
-            return term::print_json(&self.summary(&plan, proof));
+            return term::print_json(&self.summary(&plan, done.as_ref()));
         }
         term::print(&plan.to_string())?;
-        if let (Some(proof), Some(output)) = (proof, &self.output) {
-            term::print(&format!("proof       heads differ by {proof:.1e} of their largest value at most\n"))?;
+        if let (Some(done), Some(output)) = (&done, &self.output) {
+            term::print(&format!("proof       heads differ by {:.1e} of their largest value at most\n", done.proof))?;
+            if let Some((before, after)) = done.accuracy {
+                term::print(&format!("mAP@0.5     {before:.4} -> {after:.4} without fine-tuning\n"))?;
+            }
             term.note(next_step(output));
         }
         Ok(())
     }
 
-    /// What the data set tells.
-    fn evidence(&self, network: &Network, score: Criterion, term: Term) -> Result<Evidence> {
-        let Some(data) = &self.data else {
-            // Fails before any work when the score needs data.
-            return score.check(&Evidence::default()).map(|()| Evidence::default());
+    /// Cuts, proves, measures, writes. Without a proof nothing is written, nor with too much accuracy lost.
+    fn carry_out(
+        &self,
+        network: &Network,
+        plan: &PrunePlan,
+        splits: Option<&Splits>,
+        folder: NewFolder,
+        term: Term,
+    ) -> Result<Done> {
+        let pruned = prune::apply(network, plan)?;
+        let proof = prove(&pruned)?;
+        let (slim, accuracy) = match splits {
+            None => (pruned.compact, None),
+            Some(splits) => {
+                let paths = evidence::spread(&splits.train, self.measured.images);
+                let slim = reestimate_statistics(&pruned.compact, paths, &mut |_| {})?;
+                let [before, after] = [network, &slim].map(|net| accuracy(net, &splits.val, term));
+                let accuracy = (before?, after?);
+                self.measured.guard(accuracy, term)?;
+                (slim, Some(accuracy))
+            }
         };
-        let dataset = labels::load(data, &Split::Train)?;
-        let bar = term.progress(self.images, "calibrating");
-        let measuring = Measuring { images: self.images, threads: rayon::current_num_threads() };
-        let evidence =
-            evidence::measure(network, &dataset, score, measuring, &mut |done| bar.set_position(done as u64));
-        bar.finish_and_clear();
-        evidence
+        slim.write(folder.path(), "slim")?;
+        plan.save(&folder.path().join("plan.json"))?;
+        folder.finish()?;
+        Ok(Done { proof, accuracy })
     }
 
-    fn summary(&self, plan: &PrunePlan, proof: Option<f64>) -> Summary {
-        let written = |name: &str| proof.and(self.output.as_ref()).map(|folder| folder.join(name));
+    fn summary(&self, plan: &PrunePlan, done: Option<&Done>) -> Summary {
+        let written = |name: &str| done.and(self.output.as_ref()).map(|folder| folder.join(name));
+        let accuracy = done.and_then(|done| done.accuracy);
         Summary {
             params_before: plan.before.params,
             params_after: plan.after.params,
@@ -295,24 +184,151 @@ impl Prune {
             ms_before: plan.budget.as_ref().map(|spent| spent.before),
             ms_after: plan.budget.as_ref().map(|spent| spent.after),
             blocks_removed: plan.removed_blocks().count(),
-            proof_max_relative_difference: proof,
+            map50_before: accuracy.map(|(before, _)| before),
+            map50_after: accuracy.map(|(_, after)| after),
+            proof_max_relative_difference: done.map(|done| done.proof),
             cfg: written("slim.cfg"),
             weights: written("slim.weights"),
         }
     }
 }
 
-/// Cuts, proves, writes; gives the proof. Without a proof nothing is written.
-fn carry_out(network: &Network, plan: &PrunePlan, folder: NewFolder) -> Result<f64> {
-    let pruned = prune::apply(network, plan)?;
-    let proof = prove(&pruned)?;
-    pruned.compact.write(folder.path(), "slim")?;
-    plan.save(&folder.path().join("plan.json"))?;
-    folder.finish()?;
-    Ok(proof)
+impl MeasuredArgs {
+    fn splits(&self, network: &Network, term: Term) -> Result<Option<Splits>> {
+        let Some(path) = &self.data else { return Ok(None) };
+        let [train, val] = [Split::Train, Split::Val].map(|split| labels::load(path, &split));
+        let splits = Splits { train: train?, val: val? };
+        for set in [&splits.train, &splits.val] {
+            labels::check_classes(set, network.graph.classes()).map_err(|e| e.inside(path.display()))?;
+            set.warnings.iter().for_each(|warning| term.warn(warning));
+        }
+        Ok(Some(splits))
+    }
+
+    /// What data set and sensitivity tell.
+    fn evidence(
+        &self,
+        network: &Network,
+        options: &PruneOptions,
+        splits: Option<&Splits>,
+        term: Term,
+    ) -> Result<Evidence> {
+        let mut evidence = match splits {
+            None => Evidence::default(),
+            Some(splits) => {
+                let bar = term.progress(self.images, "calibrating");
+                let measuring = Measuring { images: self.images, threads: rayon::current_num_threads() };
+                let mut progress = |done| bar.set_position(done as u64);
+                let evidence = evidence::measure(network, &splits.train, options.score, measuring, &mut progress);
+                bar.finish_and_clear();
+                evidence?
+            }
+        };
+        let sensitivity = self.sensitivity.as_deref().map(Sensitivity::load).transpose()?;
+        evidence.factors = sensitivity.as_ref().map(Sensitivity::factors);
+        evidence.blocks = match (self.block_score, &sensitivity, splits) {
+            (BlockScore::Gamma, ..) => None,
+            (BlockScore::Accuracy, Some(sensitivity), _) => Some(sensitivity.block_effects()),
+            (BlockScore::Heads, _, Some(splits)) => {
+                let paths = evidence::spread(&splits.train, self.images);
+                Some(search::block_effects(network, paths, &mut |_| {})?)
+            }
+            (BlockScore::Accuracy, None, _) => {
+                return Err(Error::at("--block-score accuracy", "no sensitivity was measured")
+                    .fix("run sensitivity, and give its file by --sensitivity"));
+            }
+            (BlockScore::Heads, _, None) => {
+                return Err(Error::at("--block-score heads", "there are no images to go by").fix("give --data"));
+            }
+        };
+        // Fails before any work when the score needs data.
+        options.score.check(&evidence)?;
+        Ok(evidence)
+    }
+
+    /// The plan, or the best of many.
+    fn choose(
+        &self,
+        network: &Network,
+        options: &PruneOptions,
+        evidence: &Evidence,
+        splits: Option<&Splits>,
+        term: Term,
+    ) -> Result<PrunePlan> {
+        let Some(splits) = splits.filter(|_| self.candidates > 1) else {
+            return prune::plan(network, options, evidence);
+        };
+        let judge = Judge::new(&splits.train, self.images);
+        let bar = term.progress(self.candidates, "trying plans");
+        let mut accuracy = |slim: &Network| judge.accuracy_reestimated(slim);
+        let mut progress = |done| bar.set_position(done as u64);
+        let found = search::search(network, options, evidence, (self.candidates, 0), &mut accuracy, &mut progress);
+        bar.finish_and_clear();
+        let found = found?;
+        for candidate in found.iter().take(3) {
+            term.note(format!("mAP@0.5 {:.4} on training images: {}", candidate.accuracy, candidate.name));
+        }
+        let best = found.into_iter().next().map(|candidate| candidate.plan);
+        best.ok_or_else(|| Error::at("--candidates", "no plan was made").fix("give 1 or more"))
+    }
+
+    /// Refuses to write a net that lost too much.
+    fn guard(&self, (before, after): (f64, f64), term: Term) -> Result<()> {
+        let told = format!("mAP@0.5 on validation images falls from {before:.4} to {after:.4} without fine-tuning");
+        if before - after <= self.max_drop {
+            return Ok(());
+        }
+        if self.anyway {
+            term.warn(&told);
+            return Ok(());
+        }
+        Err(Error::at("prune", format!("{told}, more than --max-drop {}", self.max_drop)).fix(
+            "nothing was written; prune less, train with --sparsity auto first, or give --anyway and fine-tune afterwards",
+        ))
+    }
+}
+
+fn accuracy(network: &Network, val: &Dataset, term: Term) -> Result<f64> {
+    let bar = term.progress(val.samples.len(), "evaluating");
+    let mut detector = Detector::new(network, DetectOptions::for_evaluation(None))?;
+    let evaluation = detector.evaluate_with(val, &mut |done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    Ok(evaluation?.map50.unwrap_or(0.0))
+}
+
+/// Tells what speaks against a plan, and against the profile that it was made by.
+pub fn warn(plan: &PrunePlan, term: Term) -> Result<()> {
+    plan.warnings().iter().for_each(|warning| term.warn(warning));
+    if matches!(plan.options.target, Target::Latency(_)) {
+        warn_if_uncalibrated(&plan.options.latency_profile()?, term);
+    }
+    Ok(())
 }
 
 fn next_step(output: &Path) -> String {
     let (cfg, weights) = (output.join("slim.cfg"), output.join("slim.weights"));
     format!("next, get accuracy back: yoloslim train {} {} --data D -o RUN", cfg.display(), weights.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_net_that_lost_too_much_is_refused_unless_told_otherwise() {
+        let args = |anyway| MeasuredArgs {
+            data: None,
+            images: 64,
+            sensitivity: None,
+            block_score: BlockScore::Gamma,
+            candidates: 1,
+            max_drop: 0.05,
+            anyway,
+        };
+        let term = Term { quiet: true };
+        assert!(args(false).guard((0.5, 0.46), term).is_ok());
+        assert!(args(true).guard((0.5, 0.0), term).is_ok());
+        let message = args(false).guard((0.5, 0.0), term).unwrap_err().to_string();
+        assert!(message.contains("0.5000 to 0.0000") && message.contains("--anyway"), "{message}");
+    }
 }

@@ -12,7 +12,7 @@ use yoloslim_core::{Error, Network, Result};
 
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
 use super::profile::warn_if_uncalibrated;
-use super::prune::PruneKnobs;
+use super::prune_knobs::PruneKnobs;
 use super::train::{StrategyName, absolute};
 use super::train_progress::TrainProgress;
 use crate::term::{self, Term};

@@ -13,7 +13,7 @@ use yoloslim_core::record::{RunRecord, StageRecord};
 use yoloslim_core::{Error, Network, Result, cost};
 
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
-use super::prune::PruneKnobs;
+use super::prune_knobs::PruneKnobs;
 use super::train_progress::TrainProgress;
 use crate::term::Term;
 

@@ -2,7 +2,7 @@
 
 use yoloslim_core::graph::{Graph, Layer, Op, Shape, Source};
 use yoloslim_core::{Network, Result};
-use yoloslim_kernels::{self as k, Epilogue, PackedConv, Scratch};
+use yoloslim_kernels::{self as k, ConvShape, Epilogue, PackedConv, Scratch};
 
 use super::forward::{self, Aside};
 use super::fusion::Fusion;
@@ -60,7 +60,14 @@ impl Predictor {
     /// Prepares a network at its cfg's input size.
     #[must_use]
     pub fn new(network: &Network) -> Self {
-        Self::with_graph(network, network.graph.clone())
+        Self::with_graph(network, network.graph.clone(), PackedConv::new)
+    }
+
+    /// [`Predictor::new`] by direct sums alone: slower, but ready sooner, in a quarter of the memory, and with the least
+    /// rounding. For a single image.
+    #[must_use]
+    pub fn direct(network: &Network) -> Self {
+        Self::with_graph(network, network.graph.clone(), PackedConv::direct)
     }
 
     /// Prepares a network at another input size.
@@ -68,15 +75,15 @@ impl Predictor {
     /// # Errors
     /// A size that does not fit the graph.
     pub fn with_size(network: &Network, width: usize, height: usize) -> Result<Self> {
-        Ok(Self::with_graph(network, network.graph.resized(&network.cfg, width, height)?))
+        Ok(Self::with_graph(network, network.graph.resized(&network.cfg, width, height)?, PackedConv::new))
     }
 
-    fn with_graph(network: &Network, graph: Graph) -> Self {
+    fn with_graph(network: &Network, graph: Graph, pack: fn(&ConvShape, &[f32]) -> PackedConv) -> Self {
         let mut convolutions: Vec<Option<Packed>> = (0..graph.layers.len()).map(|_| None).collect();
         for (i, c) in graph.convolutions() {
             let (kernel, bias) = network.conv(i).folded();
             let shape = kernels::conv_shape(c, graph.input_shape(i), 1);
-            convolutions[i] = Some(Packed { conv: PackedConv::new(&shape, &kernel), bias });
+            convolutions[i] = Some(Packed { conv: pack(&shape, &kernel), bias });
         }
         let program = Program::new(&graph);
         let fusion = Fusion::new(&graph, &program);

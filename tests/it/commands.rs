@@ -128,6 +128,32 @@ fn every_score_prunes_and_those_that_need_data_say_so() {
 }
 
 #[test]
+fn sensitivity_measures_each_part_and_pruning_goes_by_it() {
+    let scene = Scene::new();
+    let data = scene.data(2, "0 0.5 0.5 0.3 0.4\n1 0.2 0.3 0.2 0.2\n");
+    let (cfg, weights, output) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("sensitivity"));
+    let args = ["sensitivity", &cfg, &weights, "--data", &data, "-o", &output, "--ratios", "0.25,0.5"];
+    let measured = json(&args);
+    assert_eq!(measured["groups"][0]["layers"], serde_json::json!([0, 2]));
+    assert_eq!(measured["groups"][0]["losses"].as_array().unwrap().len(), 2);
+    assert_eq!(measured["blocks"][0]["shortcut"], 3);
+    let file = scene.arg("sensitivity/sensitivity.json");
+    assert!(scene.path("sensitivity/plan.json").is_file());
+    let slim = scene.arg("slim");
+    let by_it = "--target-flops 0.3 --layers 1 --block-score accuracy --candidates 4 --anyway";
+    let mut args = vec!["prune", &cfg, &weights, "-o", &slim, "--sensitivity", &file, "--data", &data];
+    args.extend(by_it.split(' '));
+    let pruned = json(&args);
+    assert_eq!(pruned["blocks_removed"], 1);
+    assert!(pruned["map50_before"].is_number() && pruned["map50_after"].is_number(), "{pruned}");
+    assert!(pruned["bflops_after"].as_f64().unwrap() <= 0.7 * pruned["bflops_before"].as_f64().unwrap());
+    let heads = ["prune", &cfg, &weights, "--dry-run", "--layers", "1", "--block-score", "heads"];
+    let told = String::from_utf8(yoloslim(&heads).stderr).unwrap();
+    assert!(told.contains("give --data"), "{told}");
+    stdout(&[&heads[..], &["--data", &data]].concat());
+}
+
+#[test]
 fn profile_shows_each_layer_and_their_sum() {
     let scene = Scene::new();
     let shown = json(&["profile", "show", "hi3519a", &scene.arg("net.cfg")]);

@@ -5,3 +5,4 @@ mod commands;
 mod darknet_files;
 mod fixtures;
 mod runs;
+mod trained_weights;

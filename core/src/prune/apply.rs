@@ -58,7 +58,7 @@ fn check_fit(network: &Network, plan: &PrunePlan) -> Result<()> {
 }
 
 fn removed_forms(network: &Network, plan: &PrunePlan) -> Result<Vec<Form>> {
-    let all = blocks::blocks(network);
+    let all = blocks::blocks(network, None);
     let form = |shortcut: usize| {
         let block = all.iter().find(|b| b.shortcut == shortcut);
         block

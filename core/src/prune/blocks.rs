@@ -2,6 +2,8 @@
 //! the trunk. Any branch will do, whatever its length and layers, as long as nothing else reads it, it reads
 //! nothing else, and it can be made to add nothing.
 
+use std::collections::BTreeMap;
+
 use super::WhyNot;
 use crate::Network;
 use crate::graph::{Activation, Graph, Op, Source};
@@ -13,7 +15,8 @@ pub struct Block {
     pub shortcut: usize,
     /// What can go, or why it can't.
     pub form: Result<Form, WhyNot>,
-    /// Mean |gamma| of the convolution that ends the branch, by which blocks are ranked.
+    /// What blocks are ranked by: the measured effect of removing it, or mean |gamma| of the convolution that ends the
+    /// branch.
     pub score: Option<f64>,
 }
 
@@ -28,9 +31,9 @@ pub struct Form {
     pub convolution: usize,
 }
 
-/// All shortcuts of `network`, in layer order.
+/// All shortcuts of `network`, in layer order; `effects` are what was measured of some, by shortcut layer.
 #[must_use]
-pub fn blocks(network: &Network) -> Vec<Block> {
+pub fn blocks(network: &Network, effects: Option<&BTreeMap<usize, f64>>) -> Vec<Block> {
     let graph = &network.graph;
     let consumers = graph.consumers();
     let shortcuts = (0..graph.layers.len()).filter(|i| matches!(graph.layers[*i].op, Op::Shortcut { .. }));
@@ -40,7 +43,9 @@ pub fn blocks(network: &Network) -> Vec<Block> {
             let convolution = form.as_ref().ok().map(|f| f.convolution);
             let norm = convolution.and_then(|c| network.conv(c).norm.as_ref());
             let score = norm.map(|n| n.gamma.iter().map(|g| f64::from(g.abs())).sum::<f64>() / n.gamma.len() as f64);
+            let measured = effects.and_then(|effects| effects.get(&shortcut)).copied();
             let form = if score.is_none() { form.and(Err(WhyNot::NoGamma)) } else { form };
+            let score = measured.or(score);
             Block { shortcut, form, score }
         })
         .collect()
@@ -157,7 +162,7 @@ mod tests {
     fn forms(layers: &str) -> Vec<Result<Form, WhyNot>> {
         let text = format!("[net]\nwidth=8\nheight=8\n{}", layers.replace("BN", "batch_normalize=1\nfilters"));
         let network = Network::initialise(Cfg::parse(text.as_bytes()).unwrap(), 1).unwrap();
-        blocks(&network).into_iter().map(|b| b.form).collect()
+        blocks(&network, None).into_iter().map(|b| b.form).collect()
     }
 
     /// A convolution of four filters.
@@ -215,6 +220,16 @@ mod tests {
         for (layers, wanted) in cases {
             assert_eq!(forms(&layers), [Err(wanted)], "{layers}");
         }
+    }
+
+    #[test]
+    fn a_measured_effect_outranks_gamma() {
+        let text = format!("[net]\nwidth=8\nheight=8\n{C}{C}[shortcut]\nfrom=0\n{C}[shortcut]\nfrom=2\n");
+        let text = text.replace("BN", "batch_normalize=1\nfilters").replace("from=", "activation=linear\nfrom=");
+        let network = Network::initialise(Cfg::parse(text.as_bytes()).unwrap(), 1).unwrap();
+        let effects = BTreeMap::from([(2, 0.5)]);
+        let scores: Vec<_> = blocks(&network, Some(&effects)).iter().map(|b| b.score).collect();
+        assert_eq!(scores, [Some(0.5), Some(1.0)]);
     }
 
     #[test]

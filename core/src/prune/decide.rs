@@ -55,7 +55,7 @@ fn decide(
 ) -> Result<PrunePlan> {
     evidence.check(network)?;
     options.score.check(evidence)?;
-    let blocks = blocks::blocks(network);
+    let blocks = blocks::blocks(network, evidence.blocks.as_ref());
     let verdicts = blocks::choose(&blocks, options.layers);
     let forms = chosen(&blocks, &verdicts, options.layers)?;
     let (shallow, layers) = without_blocks(network, &forms)?;
@@ -79,6 +79,7 @@ fn decide(
         fingerprint: fingerprint(&network.graph),
         threshold: gone_scores.fold(0.0, f64::max),
         gamma_share: gamma_share(&shallow, &channels, gone),
+        prunable: scores.candidates.len(),
         before: Cost::of(&network.graph),
         after: Cost::of(&slim),
         budget: budget.map(|budget| budget.spent(&network.graph, &slim)),

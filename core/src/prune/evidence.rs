@@ -19,6 +19,10 @@ pub struct Evidence {
     pub deviations: Option<PerFilter>,
     /// How much the loss would change without each filter, to first order, for [`super::Criterion::Taylor`].
     pub taylor: Option<PerFilter>,
+    /// What the scores of a convolution layer are multiplied by: how much more accuracy its filters cost than others.
+    pub factors: Option<BTreeMap<usize, f32>>,
+    /// What removing a residual block changes, by its shortcut layer, in place of the mean |gamma| of its branch.
+    pub blocks: Option<BTreeMap<usize, f64>>,
 }
 
 impl Evidence {
@@ -37,6 +41,17 @@ impl Evidence {
                 }
             }
         }
+        let factors = self.factors.iter().flatten().map(|(layer, factor)| (*layer, f64::from(*factor)));
+        let blocks = self.blocks.iter().flatten().map(|(layer, effect)| (*layer, *effect));
+        for (layer, value) in factors.chain(blocks) {
+            if layer >= network.graph.layers.len() || !value.is_finite() || value < 0.0 {
+                return Err(Error::at(
+                    format!("sensitivity of layer #{layer}"),
+                    format!("{value} is no sensitivity of it"),
+                )
+                .fix("measure it on the net that is pruned"));
+            }
+        }
         Ok(())
     }
 
@@ -51,6 +66,12 @@ impl Evidence {
             means: renumbered(&self.means),
             deviations: renumbered(&self.deviations),
             taylor: renumbered(&self.taylor),
+            factors: self.factors.as_ref().map(|factors| {
+                let of = |(new, old): (usize, &usize)| Some((new, *factors.get(old)?));
+                layers.iter().enumerate().filter_map(of).collect()
+            }),
+            // Blocks are chosen before layers are renumbered.
+            blocks: None,
         }
     }
 
@@ -70,12 +91,14 @@ mod tests {
         let cfg = "[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=2\n[maxpool]\n";
         let network = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap();
         let part = |layer: usize, values: &[f32]| Some(BTreeMap::from([(layer, values.to_vec())]));
-        let good = Evidence { means: part(0, &[1.0, 2.0]), deviations: part(0, &[0.0, 1.0]), taylor: None };
+        let good = Evidence { means: part(0, &[1.0, 2.0]), deviations: part(0, &[0.0, 1.0]), ..Evidence::default() };
         assert_eq!(good.check(&network), Ok(()));
         for (bad, named) in [
             (Evidence { means: part(0, &[1.0]), ..good.clone() }, "means of layer #0: 1 numbers for 2 filters"),
             (Evidence { deviations: part(1, &[1.0]), ..good.clone() }, "deviations of layer #1: 1 numbers for 0"),
             (Evidence { taylor: part(0, &[1.0, f32::NAN]), ..good.clone() }, "taylor scores of layer #0"),
+            (Evidence { factors: Some(BTreeMap::from([(7, 1.0)])), ..good.clone() }, "sensitivity of layer #7"),
+            (Evidence { blocks: Some(BTreeMap::from([(1, f64::NAN)])), ..good.clone() }, "sensitivity of layer #1"),
         ] {
             let message = bad.check(&network).unwrap_err().to_string();
             assert!(message.starts_with(named), "{message}");

@@ -22,6 +22,9 @@ pub struct PrunePlan {
     /// Share of all |gamma| that goes with the channels, whatever score chose them. Near 0 after sparsity training;
     /// more than a few percent says that accuracy will suffer.
     pub gamma_share: f64,
+    /// Classes of channels that may go: those that a target in channels is a share of.
+    #[serde(default)]
+    pub prunable: usize,
     /// The net as it is.
     pub before: Cost,
     /// The net as it will be.

@@ -1,6 +1,7 @@
 //! The transformed convolutions there are, what their tiles look like, and when they pay.
 
 use crate::shape::ConvShape;
+use std::sync::OnceLock;
 
 /// A convolution computed on transformed tiles: planes of the transformed source are multiplied by planes of the
 /// transformed kernel, and the products summed to planes that are transformed to the destination.
@@ -44,7 +45,7 @@ impl Scheme {
     /// The fitting scheme, if enough is won by it to pay for the transforms.
     pub(crate) fn of(shape: &ConvShape, work: Work) -> Option<Self> {
         let enough_channels = shape.channels_in >= 8 && shape.channels_out >= 8;
-        Self::fitting(shape).filter(|scheme| enough_channels && scheme.pays(shape, work))
+        Self::fitting(shape).filter(|scheme| enough_channels && !direct_only() && scheme.pays(shape, work))
     }
 
     /// The scheme of the input's gradient for a convolution of this scheme.
@@ -106,6 +107,12 @@ impl Scheme {
     pub(crate) fn sum(self, product: usize) -> usize {
         if self == Self::Strided { point(product) } else { product }
     }
+}
+
+/// True if `YOLOSLIM_CONVOLUTION=direct` is in the environment: nothing is computed on transformed tiles.
+fn direct_only() -> bool {
+    static DIRECT: OnceLock<bool> = OnceLock::new();
+    *DIRECT.get_or_init(|| std::env::var_os("YOLOSLIM_CONVOLUTION").is_some_and(|value| value == "direct"))
 }
 
 /// The point, of 5 x 5, of one of the 9 x 9 products with stride 2.

@@ -56,6 +56,9 @@ impl Scores {
         for (layer, _) in network.graph.convolutions() {
             filters[layer] = options.score.scores(network, layer, evidence);
             filters[layer].iter_mut().for_each(|scores| normalise.apply(scores));
+            if let Some(factor) = evidence.factors.as_ref().and_then(|factors| factors.get(&layer)) {
+                filters[layer].iter_mut().flatten().for_each(|score| *score *= factor);
+            }
         }
         Self::of_filters(channels, filters, options)
     }

@@ -13,6 +13,15 @@ pub enum Normalise {
 }
 
 impl Normalise {
+    /// The name that options use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Layer => "layer",
+        }
+    }
+
     /// Divides the scores of one layer. Scores that are all zero stay so.
     pub fn apply(self, scores: &mut [f32]) {
         let mean = scores.iter().map(|s| f64::from(*s)).sum::<f64>() / scores.len().max(1) as f64;

@@ -26,7 +26,7 @@ fn options() -> impl Strategy<Value = PruneOptions> {
 }
 
 fn removable_blocks(network: &Network) -> usize {
-    let all = blocks::blocks(network);
+    let all = blocks::blocks(network, None);
     blocks::choose(&all, all.len()).iter().filter(|v| v.is_none()).count()
 }
 

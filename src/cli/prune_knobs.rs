@@ -1,0 +1,181 @@
+//! What is pruned and how far, as it is typed for `prune`, `slim`, `train` and `sensitivity`.
+
+use std::path::Path;
+
+use clap::{Args, ValueEnum};
+use yoloslim_core::cost::profile::Profile;
+use yoloslim_core::prune::{Criterion, Groups, Join, Normalise, PruneOptions, Target};
+
+/// What is pruned and how far.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Pruning")]
+pub struct PruneKnobs {
+    /// What channels that a shortcut ties are worth together, or that they stay
+    #[arg(long, value_enum, value_name = "HOW")]
+    groups: Option<GroupsArg>,
+    /// What a filter is worth
+    #[arg(long, value_enum, value_name = "SCORE")]
+    score: Option<ScoreArg>,
+    /// How the scores of tied channels become one; wins over --groups
+    #[arg(long, value_enum, value_name = "HOW")]
+    join: Option<JoinArg>,
+    /// What makes scores of different layers comparable [default: none for gamma, taylor and deviation, else layer]
+    #[arg(long, value_enum, value_name = "HOW")]
+    normalise: Option<NormaliseArg>,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Device of --target-latency: hi3519a, hi3559a or the path of a profile
+    #[arg(long, value_name = "P", requires = "target_latency")]
+    profile: Option<String>,
+    /// Residual blocks to remove
+    #[arg(long, value_name = "N")]
+    layers: Option<usize>,
+    /// Share of each layer's channels that stays at least
+    #[arg(long, value_name = "F")]
+    min_keep: Option<f64>,
+    /// Channel counts become multiples of this
+    #[arg(long, value_name = "N")]
+    multiple_of: Option<usize>,
+}
+
+/// How much goes, one way or another.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct TargetArgs {
+    /// Share of the prunable channels to remove [default: 0.5]
+    #[arg(long, value_name = "F")]
+    channels: Option<f64>,
+    /// Share of the operations to remove
+    #[arg(long, value_name = "F")]
+    target_flops: Option<f64>,
+    /// Share of the parameters to remove
+    #[arg(long, value_name = "F")]
+    target_params: Option<f64>,
+    /// Milliseconds an image that the slim net takes at most on the device of --profile
+    #[arg(long, value_name = "MS", requires = "profile")]
+    target_latency: Option<f64>,
+}
+
+/// What becomes of tied channels, by the peers' names.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum GroupsArg {
+    /// As much as the best member: --join max
+    Union,
+    /// As much as the first member: --join leader
+    Leader,
+    /// They all stay
+    Frozen,
+}
+
+/// [`Join`] as typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum JoinArg {
+    /// As much as the best member
+    Max,
+    /// As much as the members on average
+    Mean,
+    /// As much as all members together
+    Sum,
+    /// As much as the first member
+    Leader,
+}
+
+/// [`Criterion`] as typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ScoreArg {
+    /// |gamma| of its batch normalisation
+    Gamma,
+    /// |gamma| times the L2 norm of its weights
+    GammaNorm,
+    /// L1 norm of its weights
+    L1,
+    /// L2 norm of its weights
+    L2,
+    /// Distance to the other filters of its layer
+    Median,
+    /// What the loss would change by without it, to first order (needs data)
+    Taylor,
+    /// |gamma| times the deviation of what it gives (needs data)
+    Deviation,
+}
+
+/// [`Normalise`] as typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum NormaliseArg {
+    /// Nothing: one threshold for the whole net
+    None,
+    /// Division by the layer's mean
+    Layer,
+}
+
+impl PruneKnobs {
+    /// What was typed, over what else holds.
+    pub fn over(&self, mut options: PruneOptions) -> PruneOptions {
+        if let Some(groups) = self.groups {
+            (options.groups, options.join) = match groups {
+                GroupsArg::Union => (Groups::Together, Join::Max),
+                GroupsArg::Leader => (Groups::Together, Join::Leader),
+                GroupsArg::Frozen => (Groups::Frozen, options.join),
+            };
+        }
+        options.join = self.join.map_or(options.join, Into::into);
+        options.score = self.score.map_or(options.score, Into::into);
+        options.normalise = self.normalise.map(Into::into).or(options.normalise);
+        let t = &self.target;
+        let targets = [
+            t.channels.map(Target::Channels),
+            t.target_flops.map(Target::Flops),
+            t.target_params.map(Target::Params),
+            t.target_latency.map(Target::Latency),
+        ];
+        options.target = targets.into_iter().flatten().next().unwrap_or(options.target);
+        options.profile = self.profile.as_deref().map(lasting).or(options.profile);
+        options.layers = self.layers.unwrap_or(options.layers);
+        options.min_keep = self.min_keep.unwrap_or(options.min_keep);
+        options.multiple_of = self.multiple_of.unwrap_or(options.multiple_of);
+        options
+    }
+}
+
+/// A profile's name, or its path from anywhere: a run may go on in another folder.
+fn lasting(profile: &str) -> String {
+    let path = Path::new(profile);
+    if !path.exists() || Profile::BUILT_IN.iter().any(|(name, _)| *name == profile) {
+        return profile.to_owned();
+    }
+    std::path::absolute(path).map_or(profile.to_owned(), |path| path.display().to_string())
+}
+
+impl From<JoinArg> for Join {
+    fn from(typed: JoinArg) -> Self {
+        match typed {
+            JoinArg::Max => Self::Max,
+            JoinArg::Mean => Self::Mean,
+            JoinArg::Sum => Self::Sum,
+            JoinArg::Leader => Self::Leader,
+        }
+    }
+}
+
+impl From<ScoreArg> for Criterion {
+    fn from(typed: ScoreArg) -> Self {
+        match typed {
+            ScoreArg::Gamma => Self::Gamma,
+            ScoreArg::GammaNorm => Self::GammaNorm,
+            ScoreArg::L1 => Self::L1,
+            ScoreArg::L2 => Self::L2,
+            ScoreArg::Median => Self::Median,
+            ScoreArg::Taylor => Self::Taylor,
+            ScoreArg::Deviation => Self::Deviation,
+        }
+    }
+}
+
+impl From<NormaliseArg> for Normalise {
+    fn from(typed: NormaliseArg) -> Self {
+        match typed {
+            NormaliseArg::None => Self::None,
+            NormaliseArg::Layer => Self::Layer,
+        }
+    }
+}

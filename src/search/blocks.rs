@@ -1,0 +1,82 @@
+//! What each residual block does to the heads.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use yoloslim_core::prune::{self, Evidence, PruneOptions, Target, blocks};
+use yoloslim_core::{Network, Result};
+
+use crate::data::InferenceBatches;
+use crate::model::{HeadMap, Predictor};
+
+/// Images of a forward pass.
+const BATCH: usize = 4;
+
+/// For each residual block that can go, by its shortcut's layer: how far the raw heads move without it on the images of
+/// `paths`, as the L2 norm of the change divided by that of the heads. `progress` is told how many blocks are done.
+///
+/// # Errors
+/// The first image that can't be read.
+pub fn block_effects(
+    network: &Network,
+    paths: Vec<PathBuf>,
+    progress: &mut dyn FnMut(usize),
+) -> Result<BTreeMap<usize, f64>> {
+    let removable: Vec<usize> =
+        blocks::blocks(network, None).iter().filter(|b| b.form.is_ok()).map(|b| b.shortcut).collect();
+    let whole = heads(network, paths.clone())?;
+    let mut effects = BTreeMap::new();
+    for (done, shortcut) in removable.iter().enumerate() {
+        let effect = |other: &usize| (*other, if other == shortcut { 0.0 } else { 1.0 });
+        let alone = Evidence { blocks: Some(removable.iter().map(effect).collect()), ..Evidence::default() };
+        let only = PruneOptions { target: Target::Channels(0.0), layers: 1, ..PruneOptions::default() };
+        let slim = prune::apply(network, &prune::plan(network, &only, &alone)?)?.compact;
+        effects.insert(*shortcut, relative_change(&whole, &heads(&slim, paths.clone())?));
+        progress(done + 1);
+    }
+    Ok(effects)
+}
+
+/// All values of all heads over all images, in order.
+fn heads(network: &Network, paths: Vec<PathBuf>) -> Result<Vec<f32>> {
+    let mut predictor = Predictor::new(network);
+    let input = predictor.input();
+    let mut values = Vec::new();
+    for batch in InferenceBatches::new(paths, input.width, input.height, BATCH, rayon::current_num_threads())? {
+        let batch = batch?;
+        let maps = predictor.heads(&batch.images, batch.count);
+        values.extend(maps.iter().flat_map(|map: &HeadMap| &map.values).copied());
+    }
+    Ok(values)
+}
+
+fn relative_change(a: &[f32], b: &[f32]) -> f64 {
+    let square = |v: f32| f64::from(v) * f64::from(v);
+    let change: f64 = a.iter().zip(b).map(|(a, b)| square(a - b)).sum();
+    let size: f64 = a.iter().map(|a| square(*a)).sum();
+    if size > 0.0 { (change / size).sqrt() } else { change.sqrt() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Rgb;
+    use yoloslim_core::darknet::Cfg;
+
+    #[test]
+    fn a_block_that_adds_nothing_has_no_effect_and_another_has() {
+        let c = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\nactivation=leaky\n";
+        let s = "[shortcut]\nfrom=-2\nactivation=linear\n";
+        let cfg = format!(
+            "[net]\nwidth=16\nheight=16\n{c}{c}{s}{c}{s}[convolutional]\nfilters=7\nactivation=linear\n[yolo]\nmask=0\nanchors=4,4\nclasses=2\n"
+        );
+        let mut network = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap();
+        network.conv_mut(3).norm.as_mut().unwrap().gamma.fill(0.0);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("grey.png");
+        crate::draw::save(&Rgb::filled(16, 16, [90, 120, 40]), &path).unwrap();
+        let effects = block_effects(&network, vec![path], &mut |_| {}).unwrap();
+        assert_eq!(effects.keys().copied().collect::<Vec<_>>(), [2, 4]);
+        assert!(effects[&4] < 1e-6 && effects[&2] > 1e-3, "{effects:?}");
+    }
+}

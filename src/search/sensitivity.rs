@@ -1,0 +1,201 @@
+//! How much accuracy each group of tied convolutions, and each residual block, costs when it is pruned alone.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use yoloslim_core::prune::channels::Channels;
+use yoloslim_core::prune::{self, Evidence, PruneOptions, Target, blocks};
+use yoloslim_core::{Error, Network, Result, files};
+
+/// What scores are multiplied by outside of the group that is being tried, so that none of those goes.
+const OUT_OF_REACH: f32 = 1e12;
+/// A loss of accuracy that counts as none: below it, groups are told apart by noise.
+const NOISE: f64 = 0.002;
+
+/// The losses of all parts of a net.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sensitivity {
+    /// Accuracy of the whole net.
+    pub accuracy: f64,
+    /// Shares of a group's channels that were tried.
+    pub ratios: Vec<f64>,
+    /// By group, in layer order.
+    pub groups: Vec<GroupSensitivity>,
+    /// By residual block, in layer order.
+    pub blocks: Vec<BlockSensitivity>,
+}
+
+/// Convolutions whose channels stay or go together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSensitivity {
+    /// Their layers.
+    pub layers: Vec<usize>,
+    /// The first one's place in the cfg.
+    pub place: String,
+    /// Channels that may go.
+    pub channels: usize,
+    /// Accuracy lost at each of the ratios; below zero where it rose.
+    pub losses: Vec<f64>,
+}
+
+/// A residual block.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockSensitivity {
+    /// Its shortcut's layer.
+    pub shortcut: usize,
+    /// Accuracy lost without it.
+    pub loss: f64,
+}
+
+impl Sensitivity {
+    /// What the scores of each layer are multiplied by in a plan: the mean loss of its group, as a share of that of all
+    /// groups. Every group keeps a little of it, for a loss below the noise is not none.
+    #[must_use]
+    pub fn factors(&self) -> BTreeMap<usize, f32> {
+        let mean = |losses: &[f64]| losses.iter().map(|l| l.max(0.0)).sum::<f64>() / losses.len().max(1) as f64 + NOISE;
+        let all: Vec<f64> = self.groups.iter().map(|group| mean(&group.losses)).collect();
+        let whole = all.iter().sum::<f64>() / all.len().max(1) as f64;
+        let groups = self.groups.iter().zip(&all);
+        groups.flat_map(|(group, loss)| group.layers.iter().map(move |layer| (*layer, (loss / whole) as f32))).collect()
+    }
+
+    /// The losses of blocks, to rank them by.
+    #[must_use]
+    pub fn block_effects(&self) -> BTreeMap<usize, f64> {
+        self.blocks.iter().map(|block| (block.shortcut, block.loss.max(0.0))).collect()
+    }
+
+    /// Reads what [`Sensitivity::save`] wrote.
+    ///
+    /// # Errors
+    /// A file that can't be read or is no such table.
+    pub fn load(path: &Path) -> Result<Self> {
+        serde_json::from_slice(&files::read(path)?)
+            .map_err(|e| Error::at(path.display(), e).fix("give the sensitivity.json that sensitivity wrote"))
+    }
+
+    /// Writes the table as JSON.
+    ///
+    /// # Errors
+    /// A path that can't be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let json = serde_json::to_vec_pretty(self).map_err(|e| Error::at(path.display(), e))?;
+        files::write_whole(path, &json)
+    }
+}
+
+/// Prunes each group of `network` alone by each of `ratios`, and removes each residual block alone, as `options` score
+/// them; `judge` measures each slim net. `progress` is told how many nets of how many are done.
+///
+/// # Errors
+/// Whatever the judge fails on.
+pub fn measure_sensitivity(
+    network: &Network,
+    options: &PruneOptions,
+    evidence: &Evidence,
+    ratios: &[f64],
+    judge: &mut dyn FnMut(&Network) -> Result<f64>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Sensitivity> {
+    let groups = groups(network);
+    let removable: Vec<usize> =
+        blocks::blocks(network, None).iter().filter(|b| b.form.is_ok()).map(|b| b.shortcut).collect();
+    let total = 1 + groups.len() * ratios.len() + removable.len();
+    let mut done = 0;
+    let mut measure = |network: &Network| {
+        let accuracy = judge(network);
+        done += 1;
+        progress(done, total);
+        accuracy
+    };
+    let accuracy = measure(network)?;
+    let whole = PruneOptions { layers: 0, multiple_of: 1, ..options.clone() };
+    let prunable = prune::plan(network, &PruneOptions { target: Target::Channels(0.0), ..whole.clone() }, evidence)?;
+    let candidates = prunable.prunable.max(1) as f64;
+    let mut measured = Sensitivity { accuracy, ratios: ratios.to_vec(), groups: Vec::new(), blocks: Vec::new() };
+    for (layers, channels) in groups {
+        let factor = |(layer, _): (usize, _)| (layer, if layers.contains(&layer) { 1.0 } else { OUT_OF_REACH });
+        let alone = Evidence { factors: Some(network.graph.convolutions().map(factor).collect()), ..evidence.clone() };
+        let mut losses = Vec::new();
+        for ratio in ratios {
+            // Half a channel more, so that rounding never takes one too few.
+            let target = Target::Channels(((ratio * channels as f64).round() + 0.5) / candidates);
+            let plan = prune::plan(network, &PruneOptions { target, ..whole.clone() }, &alone)?;
+            losses.push(accuracy - measure(&prune::apply(network, &plan)?.compact)?);
+        }
+        let place = network.graph.layers[layers[0]].place.clone();
+        measured.groups.push(GroupSensitivity { layers, place, channels, losses });
+    }
+    for shortcut in &removable {
+        let effect = |other: &usize| (*other, if other == shortcut { 0.0 } else { 1.0 });
+        let alone = Evidence { blocks: Some(removable.iter().map(effect).collect()), ..evidence.clone() };
+        let only = PruneOptions { target: Target::Channels(0.0), layers: 1, ..whole.clone() };
+        let slim = prune::apply(network, &prune::plan(network, &only, &alone)?)?.compact;
+        measured.blocks.push(BlockSensitivity { shortcut: *shortcut, loss: accuracy - measure(&slim)? });
+    }
+    Ok(measured)
+}
+
+/// Groups of convolutions that share channels which may go, with the number of those.
+fn groups(network: &Network) -> Vec<(Vec<usize>, usize)> {
+    let channels = Channels::of(&network.graph);
+    let mut groups: Vec<(Vec<usize>, usize)> = Vec::new();
+    for class in channels.classes.iter().filter(|class| class.protected.is_none()) {
+        let mut layers: Vec<usize> = class.producers.iter().map(|p| p.layer).collect();
+        layers.dedup();
+        let scored = layers.iter().all(|layer| network.conv(*layer).norm.is_some());
+        if layers.is_empty() || !scored {
+            continue;
+        }
+        match groups.iter_mut().find(|(group, _)| *group == layers) {
+            Some((_, count)) => *count += 1,
+            None => groups.push((layers, 1)),
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yoloslim_core::darknet::Cfg;
+
+    const CFG: &str = "[net]\nwidth=16\nheight=16\n\
+        [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\npad=1\nactivation=leaky\n\
+        [convolutional]\nbatch_normalize=1\nfilters=4\nactivation=leaky\n\
+        [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\npad=1\nactivation=leaky\n\
+        [shortcut]\nfrom=-3\nactivation=linear\n\
+        [convolutional]\nfilters=7\nactivation=linear\n\
+        [yolo]\nmask=0\nanchors=4,4\nclasses=2\n";
+
+    #[test]
+    fn each_group_and_block_is_tried_alone() {
+        let network = Network::initialise(Cfg::parse(CFG.as_bytes()).unwrap(), 1).unwrap();
+        // Accuracy is a hundredth a filter of the first layer, and a tenth for the block.
+        let mut judge = |slim: &Network| {
+            let block = slim.graph.layers.len() == network.graph.layers.len();
+            Ok(slim.conv(0).bias.len() as f64 / 100.0 + if block { 0.1 } else { 0.0 })
+        };
+        let (options, evidence) = (PruneOptions::default(), Evidence::default());
+        let measured =
+            measure_sensitivity(&network, &options, &evidence, &[0.25, 0.5], &mut judge, &mut |_, _| {}).unwrap();
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(near(measured.accuracy, 0.18));
+        let layers: Vec<_> = measured.groups.iter().map(|g| (g.layers.clone(), g.channels)).collect();
+        assert_eq!(layers, [(vec![0, 2], 8), (vec![1], 4)]);
+        assert!(near(measured.groups[0].losses[0], 0.02) && near(measured.groups[0].losses[1], 0.04), "{measured:?}");
+        assert!(measured.groups[1].losses.iter().all(|loss| near(*loss, 0.0)));
+        assert_eq!(measured.blocks.len(), 1);
+        assert!(near(measured.blocks[0].loss, 0.1));
+        let factors = measured.factors();
+        assert!(factors[&0] == factors[&2] && factors[&0] > 5.0 * factors[&1], "{factors:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sensitivity.json");
+        measured.save(&path).unwrap();
+        assert_eq!(Sensitivity::load(&path).unwrap(), measured);
+    }
+}
