@@ -69,6 +69,16 @@ macro_rules! on_each_path {
             fn on_avx2 $(<$($declared)*>)? ($($argument: $type),*) {
                 $body::<vector::avx2::$kind $(, $($passed)*)?>($($argument),*);
             }
+            // Out of line as the others are: registers are allotted to each path by itself.
+            #[cfg(target_arch = "aarch64")]
+            #[inline(never)]
+            fn on_neon $(<$($declared)*>)? ($($argument: $type),*) {
+                $body::<vector::neon::$kind $(, $($passed)*)?>($($argument),*);
+            }
+            #[inline(never)]
+            fn on_any $(<$($declared)*>)? ($($argument: $type),*) {
+                $body::<vector::portable::$kind $(, $($passed)*)?>($($argument),*);
+            }
             match path {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Path::Avx512` is only made after the processor was asked for these instructions.
@@ -77,8 +87,8 @@ macro_rules! on_each_path {
                 // SAFETY: `Path::Avx2` is only made after the processor was asked for AVX2 and FMA.
                 Path::Avx2 => unsafe { on_avx2 $(::<$($passed)*>)? ($($argument),*) },
                 #[cfg(target_arch = "aarch64")]
-                Path::Neon => $body::<vector::neon::$kind $(, $($passed)*)?>($($argument),*),
-                Path::Portable => $body::<vector::portable::$kind $(, $($passed)*)?>($($argument),*),
+                Path::Neon => on_neon $(::<$($passed)*>)? ($($argument),*),
+                Path::Portable => on_any $(::<$($passed)*>)? ($($argument),*),
             }
         }
     };
