@@ -64,6 +64,15 @@ struct StageKnobs {
     /// How the penalty changes over the sparse epochs
     #[arg(long, value_enum, value_name = "STRATEGY")]
     sparsity_strategy: Option<StrategyName>,
+    /// Steps in which the net is pruned and fine-tuned, which share the epochs of fine-tuning [default: 1]
+    #[arg(long, value_name = "N")]
+    iterations: Option<usize>,
+    /// Loss of mAP@0.5 at which the steps end; the net of the step before is the result [default: 0.05]
+    #[arg(long, value_name = "F")]
+    max_drop: Option<f64>,
+    /// Plans to try for each pruning, on training images; the most accurate is carried out [default: 1]
+    #[arg(long, value_name = "N")]
+    candidates: Option<usize>,
 }
 
 impl StageKnobs {
@@ -72,6 +81,9 @@ impl StageKnobs {
         options.sparse_epochs = self.sparse_epochs.unwrap_or(options.sparse_epochs);
         options.fine_tune_epochs = self.fine_tune_epochs.unwrap_or(options.fine_tune_epochs);
         options.sparsity.s = self.sparsity.unwrap_or(options.sparsity.s);
+        options.iterations = self.iterations.unwrap_or(options.iterations);
+        options.max_drop = self.max_drop.unwrap_or(options.max_drop);
+        options.candidates = self.candidates.unwrap_or(options.candidates);
         options.sparsity.strategy = self.sparsity_strategy.map_or(options.sparsity.strategy, Into::into);
     }
 }
@@ -155,6 +167,7 @@ pub fn run_pipeline(pipeline: &Pipeline, start: Network, record: &mut RunRecord,
             term.line(plan);
             plan.warnings().iter().for_each(|warning| term.warn(warning));
         }
+        Progress::Warning(warning) => term.warn(warning),
         Progress::Proof(difference) => {
             term.note(format!("proof: heads differ by {difference:.1e} of their largest value at most"));
         }

@@ -3,18 +3,20 @@
 
 mod options;
 mod pictures;
+mod steps;
 mod table;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use yoloslim_core::labels::Dataset;
-use yoloslim_core::prune::PrunePlan;
+use yoloslim_core::prune::{Evidence, PruneOptions, PrunePlan};
 use yoloslim_core::record::{EpochRecord, RunRecord, StageRecord};
-use yoloslim_core::{Network, Result, cost, prune};
+use yoloslim_core::{Error, Network, Result, cost, prune};
 
 pub use options::SlimOptions;
 use pictures::compare;
+use steps::Step;
 pub use table::table;
 
 use crate::detect::{DetectOptions, Detector};
@@ -22,10 +24,14 @@ use crate::evidence::{self, Measuring};
 use crate::model::time_one_image;
 use crate::prove::prove;
 use crate::reestimate::reestimate_statistics;
+use crate::search::{self, Judge};
 use crate::train::{self, Event, Job, TrainOptions};
 
 /// Images that tell what removed filters leave behind and what filters are worth.
 const CALIBRATION_IMAGES: usize = 128;
+
+/// mAP@0.5 under which a net detects next to nothing.
+const NOTHING: f64 = 0.01;
 
 /// Validation images on that picture.
 const PICTURED: usize = 4;
@@ -67,6 +73,14 @@ pub enum Progress<'a> {
     Plan(&'a PrunePlan),
     /// The largest relative difference between the masked and the slim net's heads.
     Proof(f64),
+    /// Something that the user should know.
+    Warning(&'a str),
+}
+
+/// How much lower mAP@0.5 is after the last stage than after the first; 0 where either was not measured.
+fn accuracy_drop(record: &RunRecord) -> f64 {
+    let accuracy = |stage: Option<&StageRecord>| stage.and_then(|s| s.evaluation.as_ref()).and_then(|e| e.map50);
+    accuracy(record.stages.first()).zip(accuracy(record.stages.last())).map_or(0.0, |(first, last)| first - last)
 }
 
 type Observer<'o> = dyn FnMut(Progress) + 'o;
@@ -98,17 +112,44 @@ impl Pipeline<'_> {
                 Ok(outcome)
             })?,
         };
-        let pruned = self.stage("pruned", None, record, observe, |observe| self.prune_stage(&sparse, observe))?;
-        let slim = match o.fine_tune_epochs {
-            0 => pruned,
-            _ => self.stage("fine-tuned", Some(o.fine_tune_epochs), record, observe, |observe| {
-                self.train_stage(pruned, "fine-tuned", &o.fine_tune(), observe)
-            })?,
-        };
+        let slim = self.prune_and_fine_tune(sparse, record, observe)?;
         slim.write(self.folder, "slim")?;
         let [cfg, weights] = ["result.cfg", "result.weights"].map(|file| self.stage_folder("baseline").join(file));
         compare(&Network::read(&cfg, &weights)?, &slim, self.val, PICTURED, &self.folder.join(PICTURE))?;
         Ok(slim)
+    }
+
+    /// Prunes and fine-tunes, in as many steps as asked for; a step that costs too much accuracy is the last, and the net
+    /// of the one before is the result.
+    fn prune_and_fine_tune(&self, start: Network, record: &mut RunRecord, observe: &mut Observer) -> Result<Network> {
+        let o = self.options;
+        let (original, mut best) = (start.graph.clone(), start);
+        for number in 1..=o.iterations {
+            let step = Step { number, of: o.iterations };
+            let (name, options) = (step.name("pruned"), step.options(&o.prune, &original, &best.graph)?);
+            let pruned =
+                self.stage(&name, None, record, observe, |observe| self.prune_stage(&best, &options, &name, observe))?;
+            let name = step.name("fine-tuned");
+            let slim = match o.fine_tune_epochs {
+                0 => pruned,
+                epochs => {
+                    let fine_tune = TrainOptions { epochs: epochs.div_ceil(o.iterations), ..o.fine_tune() };
+                    self.stage(&name, Some(fine_tune.epochs), record, observe, |observe| {
+                        self.train_stage(pruned, &name, &fine_tune, observe)
+                    })?
+                }
+            };
+            let drop = accuracy_drop(record);
+            if number > 1 && drop > o.max_drop {
+                observe(Progress::Warning(&format!(
+                    "{name} costs {drop:.4} of mAP@0.5, more than --max-drop {}: the net of the step before is the result",
+                    o.max_drop
+                )));
+                break;
+            }
+            best = slim;
+        }
+        Ok(best)
     }
 
     fn stage_folder(&self, name: &str) -> PathBuf {
@@ -169,16 +210,38 @@ impl Pipeline<'_> {
         Ok(Outcome { network: trained.network, epochs: trained.epochs })
     }
 
-    fn prune_stage(&self, network: &Network, observe: &mut Observer) -> Result<Outcome> {
-        let options = &self.options.prune;
+    fn prune_stage(
+        &self,
+        network: &Network,
+        options: &PruneOptions,
+        name: &str,
+        observe: &mut Observer,
+    ) -> Result<Outcome> {
         let measuring = Measuring { images: CALIBRATION_IMAGES, threads: self.threads };
         let evidence = evidence::measure(network, self.train, options.score, measuring, &mut |_| {})?;
-        let plan = prune::plan(network, options, &evidence)?;
+        let plan = self.choose(network, options, &evidence)?;
         observe(Progress::Plan(&plan));
         let pruned = prune::apply(network, &plan)?;
         observe(Progress::Proof(prove(&pruned)?));
-        plan.save(&self.stage_folder("pruned").join("plan.json"))?;
-        Ok(Outcome { network: self.reestimated(&pruned.compact)?, epochs: Vec::new() })
+        plan.save(&self.stage_folder(name).join("plan.json"))?;
+        let network = self.reestimated(&pruned.compact)?;
+        if self.options.fine_tune_epochs == 0 && self.validate(&network)?.map50.is_none_or(|map50| map50 < NOTHING) {
+            observe(Progress::Warning("the pruned net detects next to nothing, and no fine-tuning is planned"));
+        }
+        Ok(Outcome { network, epochs: Vec::new() })
+    }
+
+    /// The plan, or the best of many on training images.
+    fn choose(&self, network: &Network, options: &PruneOptions, evidence: &Evidence) -> Result<PrunePlan> {
+        if self.options.candidates < 2 {
+            return prune::plan(network, options, evidence);
+        }
+        let judge = Judge::new(self.train, CALIBRATION_IMAGES);
+        let count = (self.options.candidates, self.options.train.seed);
+        let mut accuracy = |slim: &Network| judge.accuracy_reestimated(slim);
+        let found = search::search(network, options, evidence, count, &mut accuracy, &mut |_| {})?;
+        let best = found.into_iter().next().map(|candidate| candidate.plan);
+        best.ok_or_else(|| Error::at("candidates", "no plan was made").fix("ask for 1 or more"))
     }
 
     /// The network with BN statistics measured on training images.

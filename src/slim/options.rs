@@ -1,8 +1,8 @@
 //! What the whole pipeline is told: `slim.toml`.
 
 use serde::{Deserialize, Serialize};
-use yoloslim_core::Result;
 use yoloslim_core::prune::{Criterion, Evidence, PruneOptions};
+use yoloslim_core::{Error, Result};
 
 use crate::train::{Sparsity, TrainOptions};
 
@@ -22,6 +22,12 @@ pub struct SlimOptions {
     pub sparse_rate: f64,
     /// Largest learning rate of fine-tuning, as a share of the baseline's.
     pub fine_tune_rate: f64,
+    /// Steps in which the net is pruned and fine-tuned; the epochs of fine-tuning are shared among them.
+    pub iterations: usize,
+    /// Loss of mAP@0.5, 0 to 1, at which the steps end.
+    pub max_drop: f64,
+    /// Plans to try for each pruning, on training images.
+    pub candidates: usize,
     /// What is pruned.
     pub prune: PruneOptions,
     /// What all three trainings share.
@@ -37,6 +43,9 @@ impl Default for SlimOptions {
             sparsity: Sparsity::auto(),
             sparse_rate: 1.0,
             fine_tune_rate: 1.0,
+            iterations: 1,
+            max_drop: 0.05,
+            candidates: 1,
             prune: PruneOptions::default(),
             train: TrainOptions::default(),
         }
@@ -49,6 +58,10 @@ impl SlimOptions {
     /// # Errors
     /// The first number that makes no sense.
     pub fn check(&self) -> Result<()> {
+        if self.iterations == 0 || !(0.0..=1.0).contains(&self.max_drop) {
+            let cause = format!("{} iterations, a max drop of {}", self.iterations, self.max_drop);
+            return Err(Error::at("--iterations, --max-drop", cause).fix("give 1 or more, and a share such as 0.05"));
+        }
         self.baseline().check()?;
         self.sparse().check()?;
         self.fine_tune().check()?;

@@ -56,6 +56,21 @@ fn slim_that_was_killed_goes_on_to_the_same_net() {
 }
 
 #[test]
+fn slim_in_steps_numbers_its_stages_and_arrives_at_the_target() {
+    let scene = Scene::new();
+    let data = scene.data(2, LABEL);
+    let mut args = slim_args(&scene, &data, &scene.arg("steps"));
+    args.extend(["--iterations", "2", "--candidates", "3", "--max-drop", "1"].map(str::to_owned));
+    stdout(&args);
+    let record = RunRecord::read(&scene.path("steps/record.json")).unwrap();
+    let names: Vec<&str> = record.stages.iter().map(|stage| stage.name.as_str()).collect();
+    assert_eq!(names, ["baseline", "sparse", "pruned-1", "fine-tuned-1", "pruned-2", "fine-tuned-2"]);
+    assert_eq!(record.stages[5].epochs.len(), 6, "half of the epochs of fine-tuning");
+    let bflops: Vec<f64> = record.stages.iter().map(|stage| stage.bflops).collect();
+    assert!(bflops[2] < bflops[0] && bflops[4] < bflops[2] && bflops[5] <= 0.6 * bflops[0], "{bflops:?}");
+}
+
+#[test]
 fn train_takes_weights_for_other_classes_and_says_so() {
     let scene = Scene::new();
     let data = scene.data(3, "2 0.5 0.5 0.3 0.4\n");

@@ -1,0 +1,96 @@
+//! The way to a target in several steps: how far each pruning goes.
+
+use yoloslim_core::graph::Graph;
+use yoloslim_core::prune::{PruneOptions, Target};
+use yoloslim_core::{Result, cost};
+
+/// A step of several; the first is 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Which one.
+    pub number: usize,
+    /// Of how many.
+    pub of: usize,
+}
+
+impl Step {
+    /// The name of a stage of this step: numbered when there are several.
+    #[must_use]
+    pub fn name(self, stage: &str) -> String {
+        if self.of == 1 { stage.to_owned() } else { format!("{stage}-{}", self.number) }
+    }
+
+    /// The options of this step's pruning of `current`, which began as `original`: each step leaves the same share of
+    /// what the one before left, so that the last arrives at the target. Blocks are spread evenly.
+    ///
+    /// # Errors
+    /// A profile that can't be read.
+    pub fn options(self, options: &PruneOptions, original: &Graph, current: &Graph) -> Result<PruneOptions> {
+        let left = (self.of - self.number + 1) as f64;
+        let profile = match options.target {
+            Target::Latency(_) => Some(options.latency_profile()?),
+            _ => None,
+        };
+        let price = |graph: &Graph| match (options.target, &profile) {
+            (Target::Flops(_), _) => cost::flops(graph),
+            (Target::Params(_), _) => cost::parameters(graph) as f64,
+            (Target::Latency(_), Some(profile)) => profile.milliseconds(graph),
+            _ => graph.convolutions().map(|(_, c)| c.filters as f64).sum(),
+        };
+        let now = price(current);
+        let end = match options.target {
+            Target::Latency(ms) => ms,
+            Target::Flops(share) | Target::Params(share) | Target::Channels(share) => price(original) * (1.0 - share),
+        };
+        let next = now * (end / now).min(1.0).powf(1.0 / left);
+        let share = (1.0 - next / now).max(0.0);
+        let target = match options.target {
+            Target::Flops(_) => Target::Flops(share),
+            Target::Params(_) => Target::Params(share),
+            Target::Latency(_) => Target::Latency(next),
+            Target::Channels(_) => Target::Channels(share),
+        };
+        let blocks = |steps: usize| options.layers * steps / self.of;
+        Ok(PruneOptions { target, layers: blocks(self.number) - blocks(self.number - 1), ..options.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yoloslim_core::Network;
+    use yoloslim_core::darknet::Cfg;
+    use yoloslim_core::prune::{self, Evidence};
+
+    #[test]
+    fn the_last_step_arrives_at_the_target_and_no_step_is_much_longer_than_another() {
+        let c = "[convolutional]\nbatch_normalize=1\nfilters=64\nsize=3\npad=1\nactivation=leaky\n";
+        let cfg = format!("[net]\nwidth=16\nheight=16\n{c}{c}{c}[convolutional]\nfilters=7\nactivation=linear\n");
+        let first = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap();
+        let options = PruneOptions { target: Target::Flops(0.8), ..PruneOptions::default() };
+        let (mut network, mut shares) = (first.clone(), Vec::new());
+        for number in 1..=3 {
+            let step = Step { number, of: 3 }.options(&options, &first.graph, &network.graph).unwrap();
+            let Target::Flops(share) = step.target else { panic!("{:?}", step.target) };
+            shares.push(share);
+            let plan = prune::plan(&network, &step, &Evidence::default()).unwrap();
+            network = prune::apply(&network, &plan).unwrap().compact;
+        }
+        let left = cost::flops(&network.graph) / cost::flops(&first.graph);
+        assert!((0.19..=0.2).contains(&left), "{left}");
+        assert!(shares.iter().all(|share| (0.35..0.45).contains(share)), "{shares:?}");
+        assert_eq!(
+            (Step { number: 2, of: 3 }.name("pruned"), Step { number: 1, of: 1 }.name("pruned")),
+            ("pruned-2".into(), "pruned".into())
+        );
+    }
+
+    #[test]
+    fn blocks_are_spread_over_the_steps() {
+        let cfg = "[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=2\n";
+        let graph = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap().graph;
+        let options = PruneOptions { layers: 5, ..PruneOptions::default() };
+        let layers = |number| Step { number, of: 3 }.options(&options, &graph, &graph).unwrap().layers;
+        assert_eq!([1, 2, 3].map(layers), [1, 2, 2]);
+    }
+}
