@@ -8,7 +8,7 @@ use yoloslim_core::{Network, Result};
 
 use crate::data::{Augment, synthetic};
 use crate::slim::SlimOptions;
-use crate::train::{Sparsity, Strategy, TrainOptions};
+use crate::train::{Sparsity, TrainOptions};
 
 /// Side of a generated picture, and of the net's input.
 const SIZE: usize = 160;
@@ -43,7 +43,7 @@ pub fn options() -> SlimOptions {
         baseline_epochs: 20,
         sparse_epochs: 12,
         fine_tune_epochs: 12,
-        sparsity: Sparsity::fixed(0.01, Strategy::Constant),
+        sparsity: Sparsity::auto(),
         prune: PruneOptions { target: Target::Flops(0.75), layers: 1, ..PruneOptions::default() },
         train: TrainOptions {
             batch: 4,
