@@ -70,12 +70,11 @@ impl Auto<'_> {
         let last = history.last().and_then(|epoch| epoch.sparsity.as_ref());
         let drop = start.zip(history.last().and_then(|epoch| epoch.map50)).map(|(start, now)| start - now);
         let too_low = drop.is_some_and(|drop| drop > self.max_drop);
-        let s = if late {
-            f64::from(largest) / course.now.max(1e-9)
-        } else {
-            let pace = last.map_or(1.0, |last| pace(last, most));
-            let wanted = f64::from(most) / (course.left * pace).max(1e-9);
-            if too_low { wanted * EASED } else { wanted }
+        let pace = last.map_or(1.0, |last| pace(last, most));
+        let s = match (late, too_low) {
+            (true, _) => f64::from(largest) / (course.now * pace).max(1e-9),
+            (false, true) => EASED * f64::from(most) / (course.left * pace).max(1e-9),
+            (false, false) => f64::from(most) / (course.left * pace).max(1e-9),
         };
         let record = SparsityRecord {
             s,
@@ -164,5 +163,6 @@ mod tests {
         assert!(s(1, 1.0, 0.4).1 && !s(1, 1.0, 0.49).1);
         let late = s(8, 1.0, 0.4);
         assert!((late.0 - 0.41).abs() < 1e-6 && late.2, "all go in one epoch, and it is said that accuracy fell");
+        assert!((s(8, 0.5, 0.5).0 - 0.82).abs() < 1e-3, "a pace that was slow counts to the end");
     }
 }
