@@ -1,4 +1,4 @@
-//! Darknet detectors as plain data: files, graphs, costs, pruning, boxes, labels and mAP.
+//! Darknet detectors as plain data: files, graphs, costs, pruning, exports, boxes, labels and mAP.
 //!
 //! Nothing here knows of a tensor framework or holds `unsafe` code: a [`Error`] says what
 //! is wrong with an input, everything else is data and functions from data to data.
@@ -9,6 +9,7 @@ pub mod cost;
 pub mod darknet;
 pub mod error;
 pub mod eval;
+pub mod export;
 pub mod files;
 pub mod graph;
 pub mod labels;

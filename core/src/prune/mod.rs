@@ -28,7 +28,7 @@ pub mod scores;
 pub mod select;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod widths;
 
 pub use apply::apply;

@@ -1,6 +1,6 @@
 //! Pruning as a whole: on random nets, on rules small enough to check by hand, and on real files.
 
-pub(super) mod random_net;
+pub(crate) mod random_net;
 mod random_nets;
 mod real_files;
 mod rules;

@@ -1,0 +1,38 @@
+//! Nets for other runtimes. All formats but Darknet's start from a [`FoldedNet`]: batch normalisation folded, Darknet's
+//! conventions resolved, only nodes that every runtime has a word for. Each writer gives bytes and touches no disk.
+
+pub mod folded;
+pub mod onnx;
+pub mod proto;
+
+pub use folded::FoldedNet;
+
+/// A file of an export, to be written into its folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportedFile {
+    /// Its name, below the folder.
+    pub name: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
+/// The order of the colours in the images that a net reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Colour {
+    /// Red first, as Darknet's nets are trained.
+    #[default]
+    Rgb,
+    /// Blue first.
+    Bgr,
+}
+
+impl Colour {
+    /// `RGB` or `BGR`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rgb => "RGB",
+            Self::Bgr => "BGR",
+        }
+    }
+}
