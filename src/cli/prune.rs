@@ -59,6 +59,9 @@ struct MeasuredArgs {
     /// Plans to try on training images; the most accurate is carried out
     #[arg(long, default_value_t = 1, value_name = "N", requires = "data")]
     candidates: usize,
+    /// Leave BN statistics as they are instead of measuring them anew on training images
+    #[arg(long)]
+    keep_statistics: bool,
     /// Loss of mAP@0.5 on validation images beyond which nothing is written
     #[arg(long, default_value_t = 0.05, value_name = "F", value_parser = share::<f64>)]
     max_drop: f64,
@@ -157,8 +160,7 @@ impl Prune {
         let (slim, accuracy) = match splits {
             None => (pruned.compact, None),
             Some(splits) => {
-                let paths = evidence::spread(&splits.train, self.measured.images);
-                let slim = reestimate_statistics(&pruned.compact, paths, &mut |_| {})?;
+                let slim = self.measured.with_statistics(pruned.compact, &splits.train)?;
                 let [before, after] = [network, &slim].map(|net| accuracy(net, &splits.val, term));
                 let accuracy = (before?, after?);
                 self.measured.guard(accuracy, term)?;
@@ -272,6 +274,14 @@ impl MeasuredArgs {
         best.ok_or_else(|| Error::at("--candidates", "no plan was made").fix("give 1 or more"))
     }
 
+    /// The slim net with BN statistics of training images: what goes moved them.
+    fn with_statistics(&self, slim: Network, train: &Dataset) -> Result<Network> {
+        if self.keep_statistics {
+            return Ok(slim);
+        }
+        reestimate_statistics(&slim, evidence::spread(train, self.images), &mut |_| {})
+    }
+
     /// Refuses to write a net that lost too much.
     fn guard(&self, (before, after): (f64, f64), term: Term) -> Result<()> {
         let told = format!("mAP@0.5 on validation images falls from {before:.4} to {after:.4} without fine-tuning");
@@ -322,6 +332,7 @@ mod tests {
             sensitivity: None,
             block_score: BlockScore::Gamma,
             candidates: 1,
+            keep_statistics: false,
             max_drop: 0.05,
             anyway,
         };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::{Args, ValueEnum};
 use yoloslim_core::cost::profile::Profile;
-use yoloslim_core::prune::{Criterion, Groups, Join, Normalise, PruneOptions, Target};
+use yoloslim_core::prune::{Criterion, Groups, Join, LeftBehind, Normalise, PruneOptions, Target};
 
 /// What is pruned and how far.
 #[derive(Debug, Args)]
@@ -30,6 +30,9 @@ pub struct PruneKnobs {
     /// Residual blocks to remove
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
+    /// What stands in for removed channels [default: means where there is data, else beta]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    left_behind: Option<LeftBehindArg>,
     /// Share of each layer's channels that stays at least
     #[arg(long, value_name = "F")]
     min_keep: Option<f64>,
@@ -97,6 +100,19 @@ enum ScoreArg {
     Taylor,
     /// |gamma| times the deviation of what it gives (needs data)
     Deviation,
+    /// |gamma| times the accuracy that its group costs (needs prune's --sensitivity)
+    Sensitivity,
+}
+
+/// [`LeftBehind`] as typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LeftBehindArg {
+    /// Their mean activation over training images
+    Means,
+    /// act(beta), what they give once their gamma is zero
+    Beta,
+    /// Zero
+    Nothing,
 }
 
 /// [`Normalise`] as typed.
@@ -131,6 +147,7 @@ impl PruneKnobs {
         options.target = targets.into_iter().flatten().next().unwrap_or(options.target);
         options.profile = self.profile.as_deref().map(lasting).or(options.profile);
         options.layers = self.layers.unwrap_or(options.layers);
+        options.left_behind = self.left_behind.map_or(options.left_behind, Into::into);
         options.min_keep = self.min_keep.unwrap_or(options.min_keep);
         options.multiple_of = self.multiple_of.unwrap_or(options.multiple_of);
         options
@@ -167,6 +184,17 @@ impl From<ScoreArg> for Criterion {
             ScoreArg::Median => Self::Median,
             ScoreArg::Taylor => Self::Taylor,
             ScoreArg::Deviation => Self::Deviation,
+            ScoreArg::Sensitivity => Self::Sensitivity,
+        }
+    }
+}
+
+impl From<LeftBehindArg> for LeftBehind {
+    fn from(typed: LeftBehindArg) -> Self {
+        match typed {
+            LeftBehindArg::Means => Self::Means,
+            LeftBehindArg::Beta => Self::Beta,
+            LeftBehindArg::Nothing => Self::Nothing,
         }
     }
 }

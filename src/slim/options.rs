@@ -1,7 +1,7 @@
 //! What the whole pipeline is told: `slim.toml`.
 
 use serde::{Deserialize, Serialize};
-use yoloslim_core::prune::{Criterion, Evidence, PruneOptions};
+use yoloslim_core::prune::PruneOptions;
 use yoloslim_core::{Error, Result};
 
 use crate::train::{Sparsity, TrainOptions};
@@ -82,17 +82,9 @@ impl SlimOptions {
             epochs: self.sparse_epochs.max(1),
             learning_rate: self.train.learning_rate * self.sparse_rate,
             sparsity: Some(self.sparsity.clone()),
-            target: Some(self.sparsity_target()),
+            target: Some(self.prune.clone()),
             ..self.train.clone()
         }
-    }
-
-    /// What sparsity training draws to zero: what will be pruned. While it trains nobody measures evidence, so where
-    /// the score goes by that, the smallest gammas stand in: once they are zero, such a score is near zero too.
-    fn sparsity_target(&self) -> PruneOptions {
-        let score =
-            if self.prune.score.check(&Evidence::default()).is_ok() { self.prune.score } else { Criterion::Gamma };
-        PruneOptions { score, ..self.prune.clone() }
     }
 
     /// The options of fine-tuning.

@@ -17,8 +17,8 @@ use super::{BlockPlan, Cost, Evidence, LayerPlan, Means, PruneOptions, PrunePlan
 use crate::graph::Graph;
 use crate::{Error, Network, Result};
 
-/// Decides what goes. With means in the `evidence`, a removed filter is replaced by its mean activation, else by
-/// act(beta), what remains of it when gamma is zero.
+/// Decides what goes. A removed filter is replaced by what the options say that it leaves behind: its mean activation
+/// where the `evidence` has means, say.
 ///
 /// # Errors
 /// Options out of range, or a profile that can't be read; a target that can't be met, naming the nearest that can; evidence that does not fit the net
@@ -59,7 +59,8 @@ fn decide(
     let verdicts = blocks::choose(&blocks, options.layers);
     let forms = chosen(&blocks, &verdicts, options.layers)?;
     let (shallow, layers) = without_blocks(network, &forms)?;
-    let shallow_evidence = evidence.of_layers(&layers);
+    let means = options.left_behind.constants(network, evidence.means.as_ref());
+    let shallow_evidence = Evidence { means: means.clone(), ..evidence.clone() }.of_layers(&layers);
     let channels = Channels::of(&shallow.graph);
     let scores = Scores::of(&shallow, &channels, options, &shallow_evidence);
     let constants = left_behind(&shallow, shallow_evidence.means.as_ref());
@@ -84,7 +85,7 @@ fn decide(
         after: Cost::of(&slim),
         budget: budget.map(|budget| budget.spent(&network.graph, &slim)),
         blocks: blocks.into_iter().zip(verdicts).map(|(block, stays)| block_plan(block, stays)).collect(),
-        layers: layer_plans(network, &layers, &channels, &fates, evidence.means.as_ref()),
+        layers: layer_plans(network, &layers, &channels, &fates, means.as_ref()),
     })
 }
 

@@ -34,7 +34,7 @@ pub mod widths;
 pub use apply::apply;
 pub use decide::{plan, plan_within};
 pub use evidence::{Evidence, Means, PerFilter};
-pub use options::{Groups, PruneOptions, Target};
+pub use options::{Groups, LeftBehind, PruneOptions, Target};
 pub use plan::{BlockPlan, Cost, LayerPlan, PrunePlan, Spent};
 pub use proof::{PROOF_TOLERANCE, max_relative_difference};
 pub use reasons::{Reason, WhyNot};

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Criterion, Join, Normalise};
+use super::{Criterion, Join, Means, Normalise};
 use crate::cost::profile::Profile;
-use crate::{Error, Result};
+use crate::{Error, Network, Result};
 
 /// What a plan is made from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub struct PruneOptions {
     pub profile: Option<String>,
     /// Residual blocks to remove before channels are chosen; a block is one shortcut and the branch it closes.
     pub layers: usize,
+    /// What stands in for filters that go.
+    pub left_behind: LeftBehind,
     /// Share of every convolution's filters that stays at least; never fewer than one filter stays.
     pub min_keep: f64,
     /// The filters of every convolution (of each of its groups) are rounded up to a multiple of this, as far as the
@@ -42,6 +44,7 @@ impl Default for PruneOptions {
             target: Target::Channels(0.5),
             profile: None,
             layers: 0,
+            left_behind: LeftBehind::default(),
             min_keep: 0.01,
             multiple_of: 1,
         }
@@ -107,6 +110,31 @@ impl Groups {
         match self {
             Self::Together => "together",
             Self::Frozen => "frozen",
+        }
+    }
+}
+
+/// What stands in for a filter that goes: the constant that its readers get in place of its map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeftBehind {
+    /// Its mean activation where that was measured, else act(beta).
+    #[default]
+    Means,
+    /// act(beta), what it gives once its gamma is zero.
+    Beta,
+    /// Zero, as if it had never been.
+    Nothing,
+}
+
+impl LeftBehind {
+    /// The constants of `network`'s filters, by layer; none for act(beta).
+    #[must_use]
+    pub fn constants(self, network: &Network, measured: Option<&Means>) -> Option<Means> {
+        match self {
+            Self::Means => measured.cloned(),
+            Self::Beta => None,
+            Self::Nothing => Some(network.graph.convolutions().map(|(i, c)| (i, vec![0.0; c.filters])).collect()),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! measured so far. While there is time and accuracy is below what is allowed, it is eased. All of this depends on the
 //! net and on the records of the epochs before, so that a resumed run goes on exactly.
 
-use yoloslim_core::prune::{self, Evidence, PruneOptions, PrunePlan};
+use yoloslim_core::prune::{self, Criterion, Evidence, PruneOptions, PrunePlan};
 use yoloslim_core::record::{EpochRecord, SparsityRecord};
 use yoloslim_core::{Network, Result};
 
@@ -47,6 +47,14 @@ impl Auto<'_> {
         ((self.epochs as f64 * DEADLINE) as usize).max(1)
     }
 
+    /// What is planned for while training. Nobody measures evidence then, so where the score goes by that, the smallest
+    /// gammas stand in: once they are zero, such a score is near zero too.
+    fn in_training(&self) -> PruneOptions {
+        let score = self.target.score;
+        let score = if score.check(&Evidence::default()).is_ok() { score } else { Criterion::Gamma };
+        PruneOptions { score, ..self.target.clone() }
+    }
+
     /// The penalty of the epoch about to start and its record. `network` is the net as it is now, `start` the mAP@0.5
     /// that the run began with.
     ///
@@ -59,7 +67,7 @@ impl Auto<'_> {
         history: &[EpochRecord],
         start: Option<f64>,
     ) -> Result<(Penalty, SparsityRecord)> {
-        let plan = prune::plan(network, self.target, &Evidence::default())?;
+        let plan = prune::plan(network, &self.in_training(), &Evidence::default())?;
         let targets = targets(network, &plan);
         let mut sizes: Vec<f32> = gammas(network).zip(&targets).filter(|(_, t)| **t).map(|(g, _)| g.abs()).collect();
         sizes.sort_by(f32::total_cmp);
@@ -144,6 +152,14 @@ mod tests {
         assert_eq!((record.targets, record.reached, targets.len()), (8, 0, 20));
         assert!(targets.iter().enumerate().all(|(at, target)| *target == (at % 10 < 4)), "{targets:?}");
         assert!((penalty.s * 8.0 - f64::from(record.bound)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn while_training_the_smallest_gammas_stand_in_for_scores_that_go_by_data() {
+        let (network, target) = (network(), PruneOptions { score: Criterion::Taylor, ..options() });
+        let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
+        let penalty = auto.penalty(&network, Course { epoch: 0, now: 1.0, left: 8.0 }, &[], None).unwrap().0;
+        assert!(penalty.targets.unwrap().iter().enumerate().all(|(at, target)| *target == (at % 10 < 4)));
     }
 
     #[test]

@@ -25,12 +25,22 @@ pub enum Criterion {
     Taylor,
     /// [`deviation`]
     Deviation,
+    /// [`gamma`], times how much accuracy the filter's group costs when it is pruned alone
+    Sensitivity,
 }
 
 impl Criterion {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Gamma, Self::GammaNorm, Self::L1, Self::L2, Self::Median, Self::Taylor, Self::Deviation];
+    pub const ALL: [Self; 8] = [
+        Self::Gamma,
+        Self::GammaNorm,
+        Self::L1,
+        Self::L2,
+        Self::Median,
+        Self::Taylor,
+        Self::Deviation,
+        Self::Sensitivity,
+    ];
 
     /// The name that options use.
     #[must_use]
@@ -43,6 +53,7 @@ impl Criterion {
             Self::Median => "median",
             Self::Taylor => "taylor",
             Self::Deviation => "deviation",
+            Self::Sensitivity => "sensitivity",
         }
     }
 
@@ -51,7 +62,7 @@ impl Criterion {
     #[must_use]
     pub fn normalise(self) -> Normalise {
         match self {
-            Self::Gamma | Self::Taylor | Self::Deviation => Normalise::None,
+            Self::Gamma | Self::Taylor | Self::Deviation | Self::Sensitivity => Normalise::None,
             Self::GammaNorm | Self::L1 | Self::L2 | Self::Median => Normalise::Layer,
         }
     }
@@ -64,7 +75,8 @@ impl Criterion {
     pub fn scores(self, network: &Network, layer: usize, evidence: &Evidence) -> Option<Vec<f32>> {
         let weights = network.conv(layer);
         match self {
-            Self::Gamma => gamma::scores(weights),
+            // The factors of the evidence multiply every score.
+            Self::Gamma | Self::Sensitivity => gamma::scores(weights),
             Self::GammaNorm => Some(gamma_norm::scores(weights)),
             Self::L1 => Some(l1::scores(weights)),
             Self::L2 => Some(l2::scores(weights)),
@@ -82,12 +94,16 @@ impl Criterion {
         let (there, what) = match self {
             Self::Taylor => (evidence.taylor.is_some(), "gradients over labelled images"),
             Self::Deviation => (evidence.deviations.is_some(), "activations over images"),
+            Self::Sensitivity => (evidence.factors.is_some(), "the accuracy that groups cost"),
             _ => (true, ""),
         };
         if there {
             return Ok(());
         }
-        Err(Error::at(format!("score {}", self.name()), format!("goes by {what}, which were not measured"))
-            .fix("give --data, or another score"))
+        let fix = match self {
+            Self::Sensitivity => "run sensitivity, and give prune its file by --sensitivity",
+            _ => "give --data, or another score",
+        };
+        Err(Error::at(format!("score {}", self.name()), format!("goes by {what}, which was not measured")).fix(fix))
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::Network;
 use crate::darknet::Cfg;
 use crate::prune::{
-    Budget, Criterion, Evidence, Groups, Join, PROOF_TOLERANCE, PruneOptions, PrunePlan, Reason, Target, WhyNot, apply,
-    max_relative_difference, plan, plan_within,
+    Budget, Criterion, Evidence, Groups, Join, LeftBehind, PROOF_TOLERANCE, PruneOptions, PrunePlan, Reason, Target,
+    WhyNot, apply, max_relative_difference, plan, plan_within,
 };
 use crate::{cost, reference};
 
@@ -308,15 +308,18 @@ fn a_plan_that_takes_much_of_gamma_warns() {
 }
 
 #[test]
-fn means_take_the_place_of_removed_channels() {
-    let network = net(&(conv(4, 1, "") + &conv(4, 1, "")), &[(0, &[0.1, 5.0, 5.0, 5.0]), (1, &[5.0; 4])]);
+fn means_or_what_else_was_asked_for_take_the_place_of_removed_channels() {
+    let mut network = net(&(conv(4, 1, "") + &conv(4, 1, "")), &[(0, &[0.1, 5.0, 5.0, 5.0]), (1, &[5.0; 4])]);
+    network.conv_mut(0).bias[0] = 0.5;
     let means = BTreeMap::from([(0, vec![0.75, 0.0, 0.0, 0.0])]);
     let evidence = Evidence { means: Some(means), ..Evidence::default() };
-    let plan = plan(&network, &options(0.13), &evidence).unwrap();
-    let masked = apply(&network, &plan).unwrap().masked;
-    assert!((masked.conv(0).bias[0] - 0.75).abs() < 1e-6);
-    assert_eq!(masked.conv(0).norm.as_ref().unwrap().gamma, [0.0, 5.0, 5.0, 5.0]);
-    proven(&network, &plan);
+    for (left_behind, beta) in [(LeftBehind::Means, 0.75), (LeftBehind::Beta, 0.5), (LeftBehind::Nothing, 0.0)] {
+        let plan = plan(&network, &PruneOptions { left_behind, ..options(0.13) }, &evidence).unwrap();
+        let masked = apply(&network, &plan).unwrap().masked;
+        assert!((masked.conv(0).bias[0] - beta).abs() < 1e-6, "{left_behind:?}");
+        assert_eq!(masked.conv(0).norm.as_ref().unwrap().gamma, [0.0, 5.0, 5.0, 5.0]);
+        proven(&network, &plan);
+    }
     let wrong = Evidence { means: Some(BTreeMap::from([(0, vec![0.75])])), ..Evidence::default() };
     let message = super::super::plan(&network, &options(0.13), &wrong).unwrap_err().to_string();
     assert!(message.contains("means of layer #0: 1 numbers for 4 filters"), "{message}");
@@ -336,7 +339,12 @@ fn the_table_has_every_layer_and_what_is_won() {
 
 #[test]
 fn a_score_that_goes_by_data_is_refused_without() {
-    for (score, wanted) in [(Criterion::Taylor, "gradients"), (Criterion::Deviation, "activations")] {
+    let cases = [
+        (Criterion::Taylor, "gradients"),
+        (Criterion::Deviation, "activations"),
+        (Criterion::Sensitivity, "the accuracy that groups cost"),
+    ];
+    for (score, wanted) in cases {
         let options = PruneOptions { score, ..options(0.5) };
         let message = plan(&wide_net(), &options, &Evidence::default()).unwrap_err().to_string();
         assert!(message.starts_with(&format!("score {}: goes by {wanted}", score.name())), "{message}");
