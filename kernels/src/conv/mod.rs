@@ -1,5 +1,6 @@
 //! Convolution and its gradients.
 
+mod columns;
 mod depthwise;
 mod epilogue;
 mod gemm;
