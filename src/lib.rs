@@ -19,3 +19,4 @@ pub mod search;
 pub mod slim;
 pub mod taylor;
 pub mod train;
+pub mod workers;

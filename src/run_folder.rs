@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use yoloslim_core::{Error, Network, Result, files};
 
+use crate::workers::Workers;
+
 /// What a run was started with, saved as `config.toml`, so that it can go on without its command line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunConfig<O> {
@@ -18,22 +20,30 @@ pub struct RunConfig<O> {
     pub options: O,
 }
 
-/// A run's folder, locked for this process.
+/// A run's folder, locked for this process and for the workers that it leads.
 pub struct RunFolder {
     path: PathBuf,
-    /// Held for its lock.
-    _lock: File,
+    /// Held for its lock, by the leader.
+    _lock: Option<File>,
 }
 
 const CONFIG: &str = "config.toml";
 const START: &str = "start";
 
 impl RunFolder {
-    /// Makes the folder of a new run and writes what it starts from.
+    /// Makes the folder of a new run and writes what it starts from; of several workers, the leader does.
     ///
     /// # Errors
     /// A folder that holds something already, or can't be written.
-    pub fn create<O: Serialize>(path: &Path, start: &Network, config: &RunConfig<O>) -> Result<Self> {
+    pub fn create<O: Serialize>(
+        path: &Path,
+        start: &Network,
+        config: &RunConfig<O>,
+        workers: &Workers,
+    ) -> Result<Self> {
+        if !workers.leads() {
+            return Ok(Self { path: path.to_owned(), _lock: None });
+        }
         files::create_folder(path)?;
         let mut entries = std::fs::read_dir(path).map_err(|e| Error::at(path.display(), e))?;
         if entries.next().is_some() {
@@ -48,17 +58,17 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Opens the folder of a run to go on with it.
+    /// Opens the folder of a run to go on with it; of several workers, the leader locks it and the others read.
     ///
     /// # Errors
     /// A folder that holds no run, or one that another process works in.
-    pub fn open<O: DeserializeOwned>(path: &Path) -> Result<(Self, Network, RunConfig<O>)> {
+    pub fn open<O: DeserializeOwned>(path: &Path, workers: &Workers) -> Result<(Self, Network, RunConfig<O>)> {
         let config = path.join(CONFIG);
         if !config.is_file() {
             return Err(Error::at(path.display(), "there is no run in this folder")
                 .fix("give the folder that was given to -o when the run was started"));
         }
-        let folder = Self::lock(path)?;
+        let folder = if workers.leads() { Self::lock(path)? } else { Self { path: path.to_owned(), _lock: None } };
         let parsed = toml::from_str(&files::read_text(&config)?).map_err(|e| {
             Error::at(config.display(), e.message()).fix("undo what was changed in it, or start a new run")
         })?;
@@ -74,7 +84,7 @@ impl RunFolder {
         lock.try_lock().map_err(|_| {
             Error::at(path.display(), "another process works in this folder").fix("wait for it or stop it first")
         })?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), _lock: Some(lock) })
     }
 
     /// Where it is.

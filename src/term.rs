@@ -12,6 +12,8 @@ use yoloslim_core::{Error, Result};
 pub struct Term {
     /// No notes and no progress; warnings and errors stay.
     pub quiet: bool,
+    /// Nothing at all: another process speaks for this one.
+    pub silent: bool,
 }
 
 impl Term {
@@ -24,7 +26,9 @@ impl Term {
 
     /// Something that is probably wrong, though the run goes on.
     pub fn warn(self, text: impl std::fmt::Display) {
-        stderr_line("warning", "33", &text.to_string());
+        if !self.silent {
+            stderr_line("warning", "33", &text.to_string());
+        }
     }
 
     /// A line of a run's log.

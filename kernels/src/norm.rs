@@ -194,7 +194,26 @@ pub fn norm_activate_backward(
     dbeta: &mut [f32],
 ) {
     let rows = (z.len() / bn.mean.len().max(1)).max(1) as f64;
-    backward(z, bn, act, dy, dgamma, dbeta, |sum| (sum / rows) as f32);
+    backward(z, bn, act, dy, dgamma, dbeta, |sums| sums.iter_mut().for_each(|sum| *sum /= rows));
+}
+
+/// [`norm_activate_backward`] where mean and variance are those of more rows than `z` has, which lie elsewhere.
+///
+/// `means` is given the sums of `g` and then of `g h` over these rows, `channels` of each, and turns them into the means
+/// over all. What is added to `dgamma` and `dbeta` is these rows' part. There may be no rows at all.
+///
+/// # Panics
+/// If the lengths do not fit each other.
+pub fn norm_activate_backward_shared(
+    z: &[f32],
+    bn: &BatchNormView,
+    act: Activation,
+    dy: &mut [f32],
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+    means: impl FnOnce(&mut Vec<f64>),
+) {
+    backward(z, bn, act, dy, dgamma, dbeta, means);
 }
 
 /// [`norm_activate_backward`] where mean and variance are constants (frozen statistics): `dz = gamma inv_std g`.
@@ -209,10 +228,10 @@ pub fn norm_activate_backward_frozen(
     dgamma: &mut [f32],
     dbeta: &mut [f32],
 ) {
-    backward(z, bn, act, dy, dgamma, dbeta, |_| 0.0);
+    backward(z, bn, act, dy, dgamma, dbeta, |sums| sums.fill(0.0));
 }
 
-/// One pass for the sums and one that writes; `centre` makes of a sum what is taken off each row.
+/// One pass for the sums and one that writes; `means` makes of the sums what is taken off each row.
 fn backward(
     z: &[f32],
     bn: &BatchNormView,
@@ -220,22 +239,23 @@ fn backward(
     dy: &mut [f32],
     dgamma: &mut [f32],
     dbeta: &mut [f32],
-    centre: impl Fn(f64) -> f32,
+    means: impl FnOnce(&mut Vec<f64>),
 ) {
     let (channels, lanes) = (bn.mean.len(), Lanes::new(bn));
     assert!(z.len() == dy.len() && z.len().is_multiple_of(channels));
     assert!(dgamma.len() == channels && dbeta.len() == channels);
     let (path, size) = (Path::detect(), chunk(channels));
     let parts = dy.par_chunks(size).zip(z.par_chunks(size));
-    let totals =
+    let mut totals =
         in_order(parts.map(|(dy, z)| gradient_sums(path, z, &lanes, act, dy, channels)).collect(), 2 * channels);
     let (of_beta, of_gamma) = totals.split_at(channels);
     dbeta.iter_mut().zip(of_beta).for_each(|(d, &sum)| *d += sum as f32);
     dgamma.iter_mut().zip(of_gamma).for_each(|(d, &sum)| *d += sum as f32);
-    let repeat = |sums: &[f64]| -> Vec<f32> {
-        sums.iter().map(|&sum| centre(sum)).collect::<Vec<_>>().repeat(lanes.mean.len() / channels)
+    means(&mut totals);
+    let repeat = |means: &[f64]| -> Vec<f32> {
+        means.iter().map(|&mean| mean as f32).collect::<Vec<_>>().repeat(lanes.mean.len() / channels)
     };
-    let (mean_g, mean_gh) = (repeat(of_beta), repeat(of_gamma));
+    let (mean_g, mean_gh) = (repeat(&totals[..channels]), repeat(&totals[channels..]));
     dy.par_chunks_mut(size).zip(z.par_chunks(size)).for_each(|(dy, z)| {
         path.run(|| fix_activation!(act, ACT => write_gradient(z, &lanes, ACT, dy, &mean_g, &mean_gh)));
     });

@@ -7,6 +7,7 @@ use clap::Args;
 use yoloslim::demo;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::slim::{PICTURE, Pipeline, table};
+use yoloslim::workers::Workers;
 use yoloslim_core::record::{RunRecord, StageRecord};
 use yoloslim_core::{Error, Result};
 
@@ -33,7 +34,8 @@ impl Demo {
             command: std::env::args().collect(),
             options,
         };
-        let folder = RunFolder::create(&run, &network, &config)?;
+        let workers = Workers::alone();
+        let folder = RunFolder::create(&run, &network, &config, &workers)?;
         let yaml = demo::generate(&self.output.join("data"))?;
         let data = Data::read(&yaml, network.graph.classes(), term)?;
         term.line(format!(
@@ -48,6 +50,7 @@ impl Demo {
             options: &config.options,
             folder: folder.path(),
             threads: rayon::current_num_threads(),
+            workers: &workers,
         };
         run_pipeline(&pipeline, network, &mut record, term)?;
         term::print(&table(&record))?;

@@ -14,7 +14,7 @@ use crate::term::Term;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training")]
 pub struct TrainKnobs {
-    /// Images of a forward pass
+    /// Images of a forward pass; of each worker, where mpirun started several
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Forward passes for each update of the weights
@@ -24,6 +24,10 @@ pub struct TrainKnobs {
     /// the backward pass. Saves memory, costs up to a forward pass a step [default: 1]
     #[arg(long, value_name = "N")]
     segments: Option<usize>,
+    /// With several workers: take batch statistics over the images of all, which gives the numbers that one worker with
+    /// all images would get, for a message a layer
+    #[arg(long)]
+    sync_bn: bool,
     /// Side of the square input in pixels [default: the cfg's width and height]
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
@@ -56,12 +60,12 @@ enum ScheduleName {
 }
 
 impl TrainKnobs {
-    /// Writes what was typed over the options.
-    pub fn apply(&self, options: &mut TrainOptions) {
+    /// Writes what was typed over the options, for so many workers.
+    pub fn apply(&self, options: &mut TrainOptions, workers: usize) {
         fn set<T: Copy>(to: &mut T, typed: Option<T>) {
             *to = typed.unwrap_or(*to);
         }
-        set(&mut options.batch, self.batch);
+        set(&mut options.batch, self.batch.map(|batch| batch.saturating_mul(workers)));
         set(&mut options.accumulate, self.accumulate);
         set(&mut options.segments, self.segments);
         set(&mut options.learning_rate, self.lr);
@@ -70,6 +74,7 @@ impl TrainKnobs {
         set(&mut options.validate_every, self.validate_every);
         options.size = self.size.or(options.size);
         options.multi_scale |= self.multi_scale;
+        options.sync_bn |= self.sync_bn;
         options.schedule = match self.schedule {
             Some(ScheduleName::Cosine) => Schedule::Cosine,
             Some(ScheduleName::Steps) => Schedule::Steps,

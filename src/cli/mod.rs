@@ -18,6 +18,7 @@ mod prune_knobs;
 mod sensitivity;
 mod slim;
 mod tensor_file;
+mod together;
 mod train;
 mod train_progress;
 
@@ -25,6 +26,7 @@ use std::num::NonZeroUsize;
 
 use clap::{Args, Parser, Subcommand};
 use yoloslim::device::Device;
+use yoloslim::workers::Workers;
 use yoloslim_core::{Error, Result};
 
 use crate::term::Term;
@@ -77,17 +79,20 @@ enum Command {
 impl Cli {
     /// Does what was asked.
     pub fn run(self) -> Result<()> {
-        let term = Term { quiet: self.global.quiet };
+        let term = Term { quiet: self.global.quiet, silent: false };
         self.global.device.require()?;
         start_threads(self.global.threads)?;
+        if !matches!(self.command, Command::Train(_) | Command::Slim(_)) {
+            Workers::require_one()?;
+        }
         match self.command {
             Command::Init(command) => command.run(term),
             Command::Info(command) => command.run(term),
             Command::Detect(command) => command.run(term),
             Command::Heads(command) => command.run(term),
             Command::Eval(command) => command.run(term),
-            Command::Train(command) => command.run(term),
-            Command::Slim(command) => command.run(term),
+            Command::Train(command) => together::run(term, |term, workers| command.run(term, workers)),
+            Command::Slim(command) => together::run(term, |term, workers| command.run(term, workers)),
             Command::Demo(command) => command.run(term),
             Command::Prune(command) => command.run(term),
             Command::Sensitivity(command) => command.run(term),

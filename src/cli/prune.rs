@@ -336,7 +336,7 @@ mod tests {
             max_drop: 0.05,
             anyway,
         };
-        let term = Term { quiet: true };
+        let term = Term { quiet: true, silent: false };
         assert!(args(false).guard((0.5, 0.46), term).is_ok());
         assert!(args(true).guard((0.5, 0.0), term).is_ok());
         let message = args(false).guard((0.5, 0.0), term).unwrap_err().to_string();

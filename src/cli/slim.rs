@@ -6,6 +6,7 @@ use clap::Args;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::slim::{PICTURE, Pipeline, Progress, RECORD, SlimOptions, table};
 use yoloslim::train::Strength;
+use yoloslim::workers::Workers;
 use yoloslim_core::prune::Target;
 use yoloslim_core::record::RunRecord;
 use yoloslim_core::{Error, Network, Result};
@@ -89,8 +90,8 @@ impl StageKnobs {
 }
 
 impl Slim {
-    pub fn run(self, term: Term) -> Result<()> {
-        let (folder, start, config, data) = self.prepare(term)?;
+    pub fn run(self, term: Term, workers: &Workers) -> Result<()> {
+        let (folder, start, config, data) = self.prepare(term, workers)?;
         let mut record = read_or_begin(&folder, &config.command)?;
         let pipeline = Pipeline {
             train: &data.train,
@@ -98,8 +99,12 @@ impl Slim {
             options: &config.options,
             folder: folder.path(),
             threads: rayon::current_num_threads(),
+            workers,
         };
         run_pipeline(&pipeline, start, &mut record, term)?;
+        if !workers.leads() {
+            return Ok(());
+        }
         if self.json {
             return term::print_json(&record);
         }
@@ -111,15 +116,15 @@ impl Slim {
     }
 
     /// A new run or one to go on with, all inputs checked.
-    fn prepare(&self, term: Term) -> Result<(RunFolder, Network, RunConfig<SlimOptions>, Data)> {
+    fn prepare(&self, term: Term, workers: &Workers) -> Result<(RunFolder, Network, RunConfig<SlimOptions>, Data)> {
         if let Some(path) = &self.resume {
-            let (folder, start, config) = RunFolder::open::<SlimOptions>(path)?;
+            let (folder, start, config) = RunFolder::open::<SlimOptions>(path, workers)?;
             let data = Data::read(&config.data, start.graph.classes(), term)?;
             return Ok((folder, start, config, data));
         }
         let mut options: SlimOptions = read_options(self.config.as_deref())?;
         self.stages.apply(&mut options);
-        self.train.apply(&mut options.train);
+        self.train.apply(&mut options.train, workers.size());
         options.prune = self.prune.over(options.prune);
         options.check()?;
         let (Some(data_path), Some(output)) = (&self.data, &self.output) else {
@@ -135,7 +140,7 @@ impl Slim {
         }
         let data = Data::read(data_path, start.graph.classes(), term)?;
         let config = RunConfig { data: absolute(data_path)?, command: std::env::args().collect(), options };
-        let folder = RunFolder::create(output, &start, &config)?;
+        let folder = RunFolder::create(output, &start, &config, workers)?;
         Ok((folder, start, config, data))
     }
 }

@@ -9,6 +9,7 @@ use yoloslim::model::time_one_image;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::slim::RECORD;
 use yoloslim::train::{self, Job, Sparsity, Strategy, Strength, TrainOptions};
+use yoloslim::workers::Workers;
 use yoloslim_core::record::{RunRecord, StageRecord};
 use yoloslim_core::{Error, Network, Result, cost};
 
@@ -74,8 +75,8 @@ impl From<StrategyName> for Strategy {
 }
 
 impl Train {
-    pub fn run(self, term: Term) -> Result<()> {
-        let (folder, start, config, data) = self.prepare(term)?;
+    pub fn run(self, term: Term, workers: &Workers) -> Result<()> {
+        let (folder, start, config, data) = self.prepare(term, workers)?;
         let options: &TrainOptions = &config.options;
         let begin = Instant::now();
         let mut progress = TrainProgress::new(term, options.epochs);
@@ -85,10 +86,14 @@ impl Train {
             options,
             folder: folder.path(),
             threads: rayon::current_num_threads(),
+            workers,
         };
         let mut validate =
             |n: &Network| Detector::new(n, DetectOptions::for_evaluation(options.size))?.evaluate(&data.val);
         let trained = train::run(job, &mut validate, &mut |event| progress.show(event))?;
+        if !workers.leads() {
+            return Ok(());
+        }
         let network = &trained.network;
         let stage = StageRecord {
             name: "train".to_owned(),
@@ -111,15 +116,15 @@ impl Train {
     }
 
     /// A new run or one to go on with, all inputs checked.
-    fn prepare(&self, term: Term) -> Result<(RunFolder, Network, RunConfig<TrainOptions>, Data)> {
+    fn prepare(&self, term: Term, workers: &Workers) -> Result<(RunFolder, Network, RunConfig<TrainOptions>, Data)> {
         if let Some(path) = &self.resume {
-            let (folder, start, config) = RunFolder::open(path)?;
+            let (folder, start, config) = RunFolder::open(path, workers)?;
             let config: RunConfig<TrainOptions> = config;
             let data = Data::read(&config.data, start.graph.classes(), term)?;
             return Ok((folder, start, config, data));
         }
         let mut options: TrainOptions = read_options(self.config.as_deref())?;
-        self.knobs.apply(&mut options);
+        self.knobs.apply(&mut options, workers.size());
         options.epochs = self.epochs.unwrap_or(options.epochs);
         if let Some(s) = self.sparsity {
             let strategy = self.sparsity_strategy.map_or(Strategy::default(), Strategy::from);
@@ -133,7 +138,7 @@ impl Train {
         let start = self.start.read(options.size, options.seed, term)?;
         let data = Data::read(data_path, start.graph.classes(), term)?;
         let config = RunConfig { data: absolute(data_path)?, command: std::env::args().collect(), options };
-        let folder = RunFolder::create(output, &start, &config)?;
+        let folder = RunFolder::create(output, &start, &config, workers)?;
         Ok((folder, start, config, data))
     }
 }

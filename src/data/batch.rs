@@ -5,15 +5,17 @@
 pub struct Batch {
     /// `[count][height][width][3]`, RGB, 0 to 1.
     pub images: Vec<f32>,
-    /// Number of images.
+    /// Number of images: none where a batch is too small for every worker to have some.
     pub count: usize,
+    /// Number of images of the whole batch, where it is shared among workers.
+    pub whole: usize,
     /// Width of every image in pixels.
     pub width: usize,
     /// Height of every image in pixels.
     pub height: usize,
     /// The objects of all images, in the images' order.
     pub targets: Vec<Target>,
-    /// Index in the data set of each image; of its first tile, for a mosaic.
+    /// Index in the data set of each image of the whole batch; of its first tile, for a mosaic.
     pub indices: Vec<usize>,
 }
 

@@ -14,6 +14,7 @@ use super::colour::Jitter;
 use super::mosaic::Composer;
 use super::prefetch::Prefetch;
 use super::random::{Purpose, stream};
+use super::share::Share;
 
 /// How training batches are made.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,8 +23,10 @@ pub struct LoaderOptions {
     pub width: usize,
     /// Height of the net's input in pixels.
     pub height: usize,
-    /// Images a batch; the last batch of an epoch holds what is left.
+    /// Images a batch, those of other workers included; the last batch of an epoch holds what is left.
     pub batch: usize,
+    /// This worker's part in it.
+    pub share: Share,
     /// All randomness comes from it.
     pub seed: u64,
     /// Threads that decode and augment.
@@ -42,6 +45,7 @@ impl Default for LoaderOptions {
             width: 416,
             height: 416,
             batch: 16,
+            share: Share::ALL,
             seed: 0,
             threads: 2,
             augment: Augment::default(),
@@ -127,9 +131,11 @@ impl Loader {
         let (width, height) = self.size(epoch, number);
         let augment = &self.options.augment;
         let composer = Composer { samples: &self.samples, cache: &self.cache, augment, width, height };
-        let mut images = vec![0.0; indices.len() * width * height * 3];
+        let share = self.options.share.of(number, self.options.batch, indices.len());
+        let (mine, first) = (&indices[share.clone()], first + share.start);
+        let mut images = vec![0.0; mine.len() * width * height * 3];
         let mut targets = Vec::new();
-        for (image, (&index, input)) in indices.iter().zip(images.chunks_exact_mut(width * height * 3)).enumerate() {
+        for (image, (&index, input)) in mine.iter().zip(images.chunks_exact_mut(width * height * 3)).enumerate() {
             let mut rng = stream(self.options.seed, epoch, Purpose::Sample, first + image);
             let (canvas, found) = composer.compose(index, &mut rng)?;
             let jitter = Jitter::draw(augment, &mut rng);
@@ -138,7 +144,7 @@ impl Loader {
             let mirrored = |cx: f32| if flip { 1.0 - cx } else { cx };
             targets.extend(found.into_iter().map(|t| Target { image, cx: mirrored(t.cx), ..t }));
         }
-        Ok(Batch { images, count: indices.len(), width, height, targets, indices })
+        Ok(Batch { images, count: share.len(), whole: indices.len(), width, height, targets, indices })
     }
 
     /// Width and height of a batch's images.
@@ -232,6 +238,32 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let loader = Loader::new(&dataset(folder.path(), 2), LoaderOptions { batch: 16, ..options() }).unwrap();
         assert_eq!(epoch(&loader, 0, 0).iter().map(|b| b.count).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn workers_get_what_one_would_get_shared_among_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = dataset(folder.path(), 7);
+        let whole = epoch(&Loader::new(&dataset, options()).unwrap(), 1, 0);
+        for size in [2, 4] {
+            let of = |rank| {
+                let options = LoaderOptions { share: Share { rank, size }, ..options() };
+                epoch(&Loader::new(&dataset, options).unwrap(), 1, 0)
+            };
+            let shares: Vec<_> = (0..size).map(of).collect();
+            for (number, batch) in whole.iter().enumerate() {
+                let of_batch = || shares.iter().map(|share| &share[number]);
+                assert!(of_batch().all(|b| (b.whole, &b.indices) == (batch.count, &batch.indices)));
+                assert!(of_batch().flat_map(|b| &b.images).eq(&batch.images), "batch {number} among {size}");
+                let mut first = 0;
+                let mut targets = Vec::new();
+                for b in of_batch() {
+                    targets.extend(b.targets.iter().map(|t| Target { image: t.image + first, ..*t }));
+                    first += b.count;
+                }
+                assert_eq!(targets, batch.targets);
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod placement;
 mod prefetch;
 mod random;
 pub(crate) mod resample;
+mod share;
 pub mod synthetic;
 
 pub use augment::Augment;
@@ -23,3 +24,4 @@ pub use image::Rgb;
 pub use inference::{InferenceBatch, InferenceBatches};
 pub use letterbox::letterbox;
 pub use loader::{Epoch, Loader, LoaderOptions};
+pub use share::Share;

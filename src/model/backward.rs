@@ -7,7 +7,7 @@ use yoloslim_kernels as k;
 
 use super::tape::{Saved, Tape};
 use super::train_net::TrainNet;
-use super::{HeadMap, forward, kernels, product};
+use super::{HeadMap, forward, kernels, product, shared_norm};
 
 /// Gradients of the layers' outputs that have been met so far.
 type Gradients = Vec<Option<Vec<f32>>>;
@@ -18,7 +18,22 @@ impl TrainNet {
     ///
     /// # Panics
     /// If `heads` are not of the shapes that the forward pass gave.
-    pub fn backward(&mut self, mut tape: Tape, heads: Vec<HeadMap>, gradients: &mut [f32]) {
+    pub fn backward(&mut self, tape: Tape, heads: Vec<HeadMap>, gradients: &mut [f32]) {
+        self.backward_observed(tape, heads, gradients, &mut |_, _| {});
+    }
+
+    /// [`TrainNet::backward`], which tells `finished` the gradients and from where on they are complete, layer by layer
+    /// from the last to the first.
+    ///
+    /// # Panics
+    /// If `heads` are not of the shapes that the forward pass gave.
+    pub fn backward_observed(
+        &mut self,
+        mut tape: Tape,
+        heads: Vec<HeadMap>,
+        gradients: &mut [f32],
+        finished: &mut dyn FnMut(usize, &[f32]),
+    ) {
         let mut maps: Gradients = vec![None; tape.graph.layers.len()];
         for (home, head) in self.program.heads().to_vec().into_iter().zip(heads) {
             if let Source::Layer(i) = home {
@@ -36,6 +51,9 @@ impl TrainNet {
             for layer in range.clone().rev() {
                 if let Some(dout) = maps[layer].take() {
                     self.layer_backward(layer, &mut tape, dout, &mut maps, gradients);
+                }
+                if let Op::Convolution(_) = tape.graph.layers[layer].op {
+                    finished(self.layout.slots(layer).kernel.start, gradients);
                 }
                 self.give_back_first_read(layer, &mut tape);
             }
@@ -63,7 +81,14 @@ impl TrainNet {
         let n = saved.mean.len();
         let (mut dgamma, mut dbeta) = (vec![0.0; n], vec![0.0; n]);
         let bn = self.batch_norm(layer, saved);
-        k::norm_activate_backward(before, &bn, activation, dout, &mut dgamma, &mut dbeta);
+        match &self.together {
+            None => k::norm_activate_backward(before, &bn, activation, dout, &mut dgamma, &mut dbeta),
+            Some(workers) => {
+                let rows = before.len() / n;
+                let means = |sums: &mut Vec<f64>| shared_norm::means(workers, rows, sums);
+                k::norm_activate_backward_shared(before, &bn, activation, dout, &mut dgamma, &mut dbeta, means);
+            }
+        }
         slots.gamma.iter().for_each(|gamma| k::add_into(&mut gradients[gamma.clone()], &dgamma));
         k::add_into(&mut gradients[slots.bias.clone()], &dbeta);
     }

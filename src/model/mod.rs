@@ -14,6 +14,7 @@ mod predictor;
 mod product;
 mod program;
 mod segments;
+mod shared_norm;
 mod tape;
 mod timing;
 mod train_forward;

@@ -8,12 +8,13 @@ use yoloslim_core::network::BatchNorm;
 use yoloslim_kernels::{self as k, BatchNormView, Epilogue};
 
 use super::segments::keeps_before;
+use super::shared_norm::merge;
 use super::tape::{Saved, Tape};
 use super::train_net::TrainNet;
 use super::{HeadMap, forward, kernels};
 
 impl TrainNet {
-    /// Runs `count` images `[image][row][column][channel]` forward with batch statistics, updates the running
+    /// Runs `count` images, which may be 0, `[image][row][column][channel]` forward with batch statistics, updates the running
     /// ones, and gives the raw head maps.
     ///
     /// # Errors
@@ -117,6 +118,10 @@ impl TrainNet {
         (saved.mean, saved.inverse) = (vec![0.0; c.filters], vec![0.0; c.filters]);
         k::channel_mean_variance(z, c.filters, &mut saved.mean, &mut variance);
         let rows = z.len() / c.filters;
+        let rows = self.together.as_ref().map_or(rows, |w| merge(w, rows, &mut saved.mean, &mut variance));
+        if rows == 0 {
+            return;
+        }
         update_running(&mut self.statistics[slots.mean.clone()], &saved.mean, 1.0, self.momentum);
         // The running variance is the unbiased one, as PyTorch keeps it.
         let unbiased = rows as f32 / (rows as f32 - 1.0).max(1.0);

@@ -12,6 +12,7 @@ use super::layout::Layout;
 use super::pool::Pool;
 use super::program::Program;
 use super::segments::Segments;
+use crate::workers::Workers;
 
 /// A network in training.
 pub struct TrainNet {
@@ -31,6 +32,8 @@ pub struct TrainNet {
     pub(super) scratch: Scratch,
     /// Share of a batch's statistics in the running ones.
     pub(super) momentum: f32,
+    /// The workers that batch statistics are taken over, where not over this one's images alone.
+    pub(super) together: Option<Workers>,
 }
 
 /// The share of a batch's statistics in the running ones (reference: the field's PyTorch code).
@@ -63,6 +66,7 @@ impl TrainNet {
             places: Pool::default(),
             scratch: Scratch::default(),
             momentum: MOMENTUM,
+            together: None,
             cfg,
             graph,
             header,
@@ -100,6 +104,12 @@ impl TrainNet {
     /// Sets the share of a batch's statistics in the running ones, 0.03 at first.
     pub fn set_statistics_momentum(&mut self, momentum: f32) {
         self.momentum = momentum;
+    }
+
+    /// Takes batch statistics over the images of all workers. From then on all of them must run the same passes, and a
+    /// worker may have no image.
+    pub fn share_statistics(&mut self, workers: Workers) {
+        self.together = Some(workers);
     }
 
     /// The network with the given numbers, which must be of this layout.

@@ -26,6 +26,7 @@ use crate::prove::prove;
 use crate::reestimate::reestimate_statistics;
 use crate::search::{self, Judge};
 use crate::train::{self, Event, Job, TrainOptions};
+use crate::workers::Workers;
 
 /// Images that tell what removed filters leave behind and what filters are worth.
 const CALIBRATION_IMAGES: usize = 128;
@@ -54,6 +55,8 @@ pub struct Pipeline<'a> {
     pub folder: &'a Path,
     /// Threads of the loader.
     pub threads: usize,
+    /// Who does it together: all of them train, and the leader does the rest.
+    pub workers: &'a Workers,
 }
 
 /// What the pipeline tells its observer.
@@ -99,6 +102,8 @@ impl Pipeline<'_> {
     /// Whatever a stage fails on; the stages before it are kept.
     pub fn run(&self, start: Network, record: &mut RunRecord, observe: &mut Observer) -> Result<Network> {
         let o = self.options;
+        // Nothing is written before every worker has read what is there.
+        self.workers.meet();
         let baseline =
             self.stage("baseline", Some(o.baseline_epochs), record, observe, |observe| match o.baseline_epochs {
                 0 => Ok(Outcome { network: start, epochs: Vec::new() }),
@@ -113,6 +118,9 @@ impl Pipeline<'_> {
             })?,
         };
         let slim = self.prune_and_fine_tune(sparse, record, observe)?;
+        if !self.workers.leads() {
+            return Ok(slim);
+        }
         slim.write(self.folder, "slim")?;
         let [cfg, weights] = ["result.cfg", "result.weights"].map(|file| self.stage_folder("baseline").join(file));
         compare(&Network::read(&cfg, &weights)?, &slim, self.val, PICTURED, &self.folder.join(PICTURE))?;
@@ -171,6 +179,12 @@ impl Pipeline<'_> {
         if complete {
             return Network::read(&folder.join("result.cfg"), &folder.join("result.weights"));
         }
+        if !self.workers.leads() {
+            if epochs.is_some() {
+                run(observe)?;
+            }
+            return self.follow(&folder, record);
+        }
         yoloslim_core::files::create_folder(&folder)?;
         let start = Instant::now();
         let Outcome { network, epochs } = run(observe)?;
@@ -187,6 +201,17 @@ impl Pipeline<'_> {
             seconds: start.elapsed().as_secs_f64(),
         });
         record.write(&self.folder.join(RECORD))?;
+        self.workers.meet();
+        self.workers.meet();
+        Ok(network)
+    }
+
+    /// Waits for the leader to complete a stage and reads what it has written, while the leader waits in turn.
+    fn follow(&self, folder: &Path, record: &mut RunRecord) -> Result<Network> {
+        self.workers.meet();
+        *record = RunRecord::read(&self.folder.join(RECORD))?;
+        let network = Network::read(&folder.join("result.cfg"), &folder.join("result.weights"))?;
+        self.workers.meet();
         Ok(network)
     }
 
@@ -202,7 +227,14 @@ impl Pipeline<'_> {
         observe: &mut Observer,
     ) -> Result<Outcome> {
         let folder = self.stage_folder(name);
-        let job = Job { network, dataset: self.train, options, folder: &folder, threads: self.threads };
+        let job = Job {
+            network,
+            dataset: self.train,
+            options,
+            folder: &folder,
+            threads: self.threads,
+            workers: self.workers,
+        };
         // A penalty moves the gammas faster than running statistics follow.
         let lags = options.sparsity.is_some();
         let mut validate = |n: &Network| if lags { self.validate(&self.reestimated(n)?) } else { self.validate(n) };

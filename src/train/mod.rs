@@ -6,6 +6,7 @@ mod options;
 mod schedule;
 mod sparsity;
 mod timing;
+mod together;
 mod trainer;
 
 use std::path::Path;
@@ -22,7 +23,8 @@ pub use schedule::Schedule;
 pub use sparsity::{Sparsity, Strategy, Strength, gammas};
 pub use timing::time_steps;
 
-use crate::data::{Augment, Loader, LoaderOptions};
+use crate::data::{Augment, Loader, LoaderOptions, Share};
+use crate::workers::Workers;
 use checkpoint::Checkpoint;
 use sparsity::Auto;
 use trainer::Trainer;
@@ -39,6 +41,8 @@ pub struct Job<'a> {
     pub folder: &'a Path,
     /// Threads of the loader.
     pub threads: usize,
+    /// Who does it together: all with the same job. The leader alone validates and writes.
+    pub workers: &'a Workers,
 }
 
 /// What happens while training, for progress bars and logs.
@@ -83,17 +87,19 @@ pub fn run(
     validate: &mut dyn FnMut(&Network) -> Result<Evaluation>,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Trained> {
-    let Job { network, dataset, options, folder, threads } = job;
+    let Job { network, dataset, options, folder, threads, workers } = job;
     options.check()?;
     let (width, height) = options.size.map_or((network.graph.input.width, network.graph.input.height), |s| (s, s));
     network.graph.resized(&network.cfg, width, height)?;
-    let mut loader = Loader::new(dataset, loader_options(options, (width, height), threads))?;
-    let mut trainer = Trainer::new(network, options, loader.batches_per_epoch());
+    let mut loader = Loader::new(dataset, loader_options(options, (width, height), threads, workers))?;
+    let mut trainer = Trainer::new(network, options, loader.batches_per_epoch(), workers);
+    let validate = &mut |network: &Network| validate_together(workers, validate, network);
     let mut epochs: Vec<EpochRecord> = Vec::new();
     let mut best = f64::NEG_INFINITY;
     if let Some(checkpoint) = Checkpoint::read_if_there(folder)? {
         (epochs, best) = checkpoint.resume(&mut trainer, options)?;
     }
+    together::require_same(workers, trainer.net.parameters(), dataset, options)?;
     let mut evaluation = None;
     for epoch in epochs.len()..options.epochs {
         let start = Instant::now();
@@ -113,10 +119,14 @@ pub fn run(
         epochs.push(record);
         if fitness > best {
             best = fitness;
-            trainer.averaged_network().write(folder, "best")?;
+            if workers.leads() {
+                trainer.averaged_network().write(folder, "best")?;
+            }
         }
-        trainer.averaged_network().write(folder, "last")?;
-        Checkpoint::new(&trainer, options, &epochs, best).write(folder)?;
+        if workers.leads() {
+            trainer.averaged_network().write(folder, "last")?;
+            Checkpoint::new(&trainer, options, &epochs, best).write(folder)?;
+        }
         observe(Event::Epoch(&epochs[epoch]));
     }
     let network = trainer.averaged_network();
@@ -124,6 +134,18 @@ pub fn run(
         evaluation = Some(validate(&network)?);
     }
     Ok(Trained { network, epochs, evaluation })
+}
+
+/// Validates on the leader; the other workers wait, asleep, and learn the figures.
+fn validate_together(
+    workers: &Workers,
+    validate: &mut dyn FnMut(&Network) -> Result<Evaluation>,
+    network: &Network,
+) -> Result<Evaluation> {
+    let mut evaluation = if workers.leads() { validate(network)? } else { Evaluation::default() };
+    evaluation.map = workers.option_from_leader(evaluation.map);
+    evaluation.map50 = workers.option_from_leader(evaluation.map50);
+    Ok(evaluation)
 }
 
 /// Gives the trainer the penalty of the epoch after `epochs`; the controller's record, where there is one.
@@ -155,8 +177,14 @@ fn set_penalty(
     Ok(Some(record))
 }
 
-fn loader_options(options: &TrainOptions, (width, height): (usize, usize), threads: usize) -> LoaderOptions {
+fn loader_options(
+    options: &TrainOptions,
+    (width, height): (usize, usize),
+    threads: usize,
+    workers: &Workers,
+) -> LoaderOptions {
     LoaderOptions {
+        share: Share { rank: workers.rank(), size: workers.size() },
         width,
         height,
         batch: options.batch,
@@ -183,7 +211,7 @@ fn train_epoch(
         let Some(batch) = batches.next() else { break };
         waited += before.elapsed().as_secs_f64();
         let batch = batch?;
-        let (count, indices) = (batch.count, batch.indices.clone());
+        let (count, indices) = (batch.whole, batch.indices.clone());
         let parts = trainer.step(batch, done == loader.batches_per_epoch())?;
         if !parts.total().is_finite() {
             return Err(diverged(dataset, &indices, epoch));
@@ -215,6 +243,9 @@ fn diverged(dataset: &Dataset, indices: &[usize], epoch: usize) -> Error {
 }
 
 #[cfg(test)]
+mod many_workers;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::synthetic;
@@ -236,7 +267,7 @@ mod tests {
         stop_in: Option<usize>,
     ) -> Result<Trained> {
         let network = Network::initialise(Cfg::parse(CFG.as_bytes())?, 1)?;
-        let job = Job { network, dataset, options, folder, threads };
+        let job = Job { network, dataset, options, folder, threads, workers: &Workers::alone() };
         let mut validations = 0;
         let mut validate = |_: &Network| {
             validations += 1;

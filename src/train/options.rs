@@ -15,13 +15,16 @@ use crate::data::Augment;
 pub struct TrainOptions {
     /// Passes over the data.
     pub epochs: usize,
-    /// Images of a forward pass.
+    /// Images of a forward pass, those of all workers together.
     pub batch: usize,
     /// Forward passes whose gradients are averaged for one update.
     pub accumulate: usize,
     /// Segments that the net is divided into to save memory: only maps that cross from one to another are kept for the
     /// backward pass, which computes the others again.
     pub segments: usize,
+    /// Take batch statistics over the images of all workers, rather than each worker over its own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sync_bn: bool,
     /// Side of the square input in pixels; the cfg's width and height when none.
     pub size: Option<usize>,
     /// All randomness comes from it.
@@ -63,6 +66,7 @@ impl Default for TrainOptions {
             batch: 16,
             accumulate: 1,
             segments: 1,
+            sync_bn: false,
             size: None,
             seed: 0,
             learning_rate: 0.01,

@@ -9,6 +9,7 @@ use yoloslim_core::{Error, Network, Result};
 use super::options::TrainOptions;
 use super::trainer::Trainer;
 use crate::data::{Batch, Target};
+use crate::workers::Workers;
 
 /// Objects on every random image.
 const OBJECTS: usize = 8;
@@ -32,7 +33,7 @@ pub fn time_steps(
         return Err(Error::at("[yolo]", "the net has no such layer").fix("use the cfg of a detector"));
     }
     options.check()?;
-    let mut trainer = Trainer::new(network, options, steps + WARM_UP);
+    let mut trainer = Trainer::new(network, options, steps + WARM_UP, &Workers::alone());
     let batch = random_batch(options.batch, width, height, classes);
     let mut times = Vec::with_capacity(steps + WARM_UP);
     for _ in 0..steps + WARM_UP {
@@ -58,5 +59,5 @@ fn random_batch(count: usize, width: usize, height: usize, classes: usize) -> Ba
             h: rng.random_range(0.02..0.5),
         })
         .collect();
-    Batch { images, count, width, height, targets, indices: (0..count).collect() }
+    Batch { images, count, whole: count, width, height, targets, indices: (0..count).collect() }
 }

@@ -6,11 +6,13 @@ use yoloslim_core::graph::Yolo;
 use yoloslim_core::{Network, Result};
 use yoloslim_kernels::{self as k, SgdStep};
 
-use super::loss::{LossParts, yolo_loss};
+use super::loss::{LossParts, Population, yolo_loss_share};
 use super::options::TrainOptions;
 use super::sparsity::{Course, Penalty, Strength};
+use super::together::{GradientSums, sum_parts};
 use crate::data::Batch;
 use crate::model::TrainNet;
+use crate::workers::{Pending, Workers};
 
 /// A network in training with all that an update needs.
 pub(super) struct Trainer {
@@ -28,12 +30,17 @@ pub(super) struct Trainer {
     updates_per_epoch: usize,
     /// The penalty on the gammas.
     penalty: Option<Penalty>,
+    /// Who shares the batches.
+    workers: Workers,
 }
 
 impl Trainer {
-    pub fn new(network: Network, options: &TrainOptions, batches_per_epoch: usize) -> Self {
+    pub fn new(network: Network, options: &TrainOptions, batches_per_epoch: usize, workers: &Workers) -> Self {
         let heads = network.graph.heads().map(|(_, y)| y.clone()).collect();
-        let net = TrainNet::with_segments(network, options.segments);
+        let mut net = TrainNet::with_segments(network, options.segments);
+        if options.sync_bn && workers.size() > 1 {
+            net.share_statistics(workers.clone());
+        }
         let len = net.layout().parameters();
         Self {
             averages: (net.parameters().to_vec(), net.statistics().to_vec()),
@@ -48,25 +55,54 @@ impl Trainer {
                 Strength::Auto(_) => None,
             }),
             updates_per_epoch: batches_per_epoch.div_ceil(options.accumulate),
+            workers: workers.clone(),
             net,
         }
     }
 
-    /// Trains on one batch; `last` tells that it is the epoch's last, after which nothing stays gathered.
+    /// Trains on one batch, of which the images may be this worker's share, and gives the loss of the whole; `last`
+    /// tells that it is the epoch's last, after which nothing stays gathered.
     pub fn step(&mut self, batch: Batch, last: bool) -> Result<LossParts> {
         let input = (batch.width, batch.height);
-        let (maps, tape) = self.net.forward(batch.images, batch.count, batch.width, batch.height)?;
         let heads: Vec<&Yolo> = self.heads.iter().collect();
-        let (parts, mut slopes) = yolo_loss(&self.options.loss, &heads, &maps, input, &batch.targets);
+        let mut population = Population::of(&self.options.loss, &heads, input, &batch.targets);
+        let positives = self.workers.start_sum(&population.positives);
+        let (maps, tape) = self.net.forward(batch.images, batch.count, batch.width, batch.height)?;
+        let share = batch.count as f64 / batch.whole.max(1) as f64;
+        let statistics = self.start_statistics(share as f32);
+        if let Some(positives) = positives {
+            population = Population { positives: positives.wait(), share };
+        }
+        let (parts, mut slopes) =
+            yolo_loss_share(&self.options.loss, &heads, &maps, input, &batch.targets, &population);
         // A short batch counts by its share, so that every image of an epoch weighs the same.
-        let share = batch.count as f32 / (self.options.batch * self.options.accumulate) as f32;
-        slopes.iter_mut().flat_map(|s| &mut s.values).for_each(|v| *v *= share);
-        self.net.backward(tape, slopes, &mut self.gradients);
+        let weight = batch.whole as f32 / (self.options.batch * self.options.accumulate) as f32;
+        slopes.iter_mut().flat_map(|s| &mut s.values).for_each(|v| *v *= weight);
         self.gathered += 1;
-        if self.gathered == self.options.accumulate || last {
+        let due = self.gathered == self.options.accumulate || last;
+        let mut sums = GradientSums::new(&self.workers, self.gradients.len());
+        self.net.backward_observed(tape, slopes, &mut self.gradients, &mut |from, gradients| {
+            if due {
+                sums.complete(from, gradients);
+            }
+        });
+        if let Some(statistics) = statistics {
+            *self.net.statistics_mut() = statistics.wait();
+        }
+        if due {
+            sums.collect(&mut self.gradients);
             self.update();
         }
-        Ok(parts)
+        Ok(sum_parts(&self.workers, parts))
+    }
+
+    /// Starts to average running statistics where each worker has its own: those of a batch count by its `share`.
+    fn start_statistics(&self, share: f32) -> Option<Pending> {
+        if self.options.sync_bn || self.workers.size() == 1 {
+            return None;
+        }
+        let weighted: Vec<f32> = self.net.statistics().iter().map(|s| s * share).collect();
+        self.workers.start_sum(&weighted)
     }
 
     fn update(&mut self) {

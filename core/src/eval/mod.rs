@@ -13,7 +13,7 @@ use crate::labels::Dataset;
 
 /// How good detections are: COCO's and VOC's figures, 0 to 1. A figure that no label speaks to (pycocotools
 /// prints -1) is none.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Number of images.
     pub images: usize,

@@ -38,15 +38,7 @@ pub(super) fn assign(
 ) -> Vec<Vec<Positive>> {
     let mut positives = vec![Vec::new(); heads.len()];
     for (index, target) in targets.iter().enumerate() {
-        let size = [target.w * input.0 as f32, target.h * input.1 as f32];
-        let fits = heads.iter().enumerate().flat_map(|(h, head)| {
-            head.anchors.iter().enumerate().map(move |(a, anchor)| (h, a, size_iou(*anchor, size)))
-        });
-        let mut chosen: Vec<_> = fits.clone().filter(|f| f.2 > anchor_iou).collect();
-        if chosen.is_empty() {
-            chosen.extend(fits.max_by(|a, b| a.2.total_cmp(&b.2)));
-        }
-        for (h, anchor, _) in chosen {
+        for (h, anchor) in answering(heads, input, target, anchor_iou) {
             let (rows, cols) = grids[h];
             let cell = |v: f32, n: usize| ((v * n as f32) as usize).min(n - 1);
             let (row, col) = (cell(target.cy, rows), cell(target.cx, cols));
@@ -54,6 +46,28 @@ pub(super) fn assign(
         }
     }
     positives
+}
+
+/// The head and the anchor in it of each positive that a truth makes.
+fn answering(heads: &[&Yolo], input: (usize, usize), target: &Target, anchor_iou: f32) -> Vec<(usize, usize)> {
+    let size = [target.w * input.0 as f32, target.h * input.1 as f32];
+    let fits = heads
+        .iter()
+        .enumerate()
+        .flat_map(|(h, head)| head.anchors.iter().enumerate().map(move |(a, anchor)| (h, a, size_iou(*anchor, size))));
+    let mut chosen: Vec<_> = fits.clone().filter(|f| f.2 > anchor_iou).collect();
+    if chosen.is_empty() {
+        chosen.extend(fits.max_by(|a, b| a.2.total_cmp(&b.2)));
+    }
+    chosen.into_iter().map(|(h, anchor, _)| (h, anchor)).collect()
+}
+
+/// How many positives each head has, which takes no maps to tell.
+pub(super) fn count(heads: &[&Yolo], input: (usize, usize), targets: &[Target], anchor_iou: f32) -> Vec<usize> {
+    let mut counts = vec![0; heads.len()];
+    let positives = targets.iter().flat_map(|target| answering(heads, input, target, anchor_iou));
+    positives.for_each(|(h, _)| counts[h] += 1);
+    counts
 }
 
 #[cfg(test)]
@@ -72,6 +86,8 @@ mod tests {
         let found = run(target(0.45, 0.45));
         assert_eq!(found[0].iter().map(|p| (p.row, p.col, p.anchor)).collect::<Vec<_>>(), [(1, 3, 0)]);
         assert!(found[1].is_empty());
+        let (heads, truths) = ([&large, &small], [target(0.45, 0.45), target(0.15, 0.15)]);
+        assert_eq!(count(&heads, (100, 100), &truths, 0.2635), [1, 2]);
         let found = run(target(0.15, 0.15));
         assert_eq!(found[1].iter().map(|p| (p.row, p.col, p.anchor)).collect::<Vec<_>>(), [(2, 7, 0), (2, 7, 1)]);
     }

@@ -69,6 +69,24 @@ impl LossParts {
     }
 }
 
+/// What the loss's means are taken over: a batch, of which the maps may be one worker's share.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Population {
+    /// Positives of each head in the whole batch; whole numbers, exact up to 2^24.
+    pub positives: Vec<f32>,
+    /// The share that the images at hand are of the whole batch's, 0 to 1.
+    pub share: f64,
+}
+
+impl Population {
+    /// The images with `targets` and no others; `input` is the width and height of the net's input in pixels.
+    #[must_use]
+    pub fn of(options: &LossOptions, heads: &[&Yolo], input: (usize, usize), targets: &[Target]) -> Self {
+        let counts = assign::count(heads, input, targets, options.anchor_iou);
+        Self { positives: counts.into_iter().map(|n| n as f32).collect(), share: 1.0 }
+    }
+}
+
 /// The loss of raw head maps against targets, and its gradient with respect to the maps.
 ///
 /// `input` is the width and height of the net's input in pixels.
@@ -80,13 +98,28 @@ pub fn yolo_loss(
     input: (usize, usize),
     targets: &[Target],
 ) -> (LossParts, Vec<HeadMap>) {
+    yolo_loss_share(options, heads, maps, input, targets, &Population::of(options, heads, input, targets))
+}
+
+/// [`yolo_loss`] as a share of the loss over `population`: the shares' sum is the whole batch's loss.
+#[must_use]
+pub fn yolo_loss_share(
+    options: &LossOptions,
+    heads: &[&Yolo],
+    maps: &[HeadMap],
+    input: (usize, usize),
+    targets: &[Target],
+    population: &Population,
+) -> (LossParts, Vec<HeadMap>) {
     let grids: Vec<_> = maps.iter().map(|m| (m.rows, m.cols)).collect();
     let positives = assign(heads, &grids, input, targets, options.anchor_iou);
     let mut parts = LossParts::default();
     let mut gradients = Vec::with_capacity(maps.len());
-    for ((head, map), positives) in heads.iter().zip(maps).zip(&positives) {
+    let of_whole = positives.iter().zip(&population.positives);
+    for ((head, map), (positives, of_whole)) in heads.iter().zip(maps).zip(of_whole) {
         let mut gradient = HeadMap { values: vec![0.0; map.values.len()], ..*map };
-        let term = HeadTerm { options, head, map, input };
+        let term =
+            HeadTerm { options, head, map, input, positives: f64::from(of_whole.max(1.0)), share: population.share };
         let truth = term.positives(positives, targets, &mut parts, &mut gradient.values);
         term.objectness(&truth, &mut parts, &mut gradient.values);
         gradients.push(gradient);
@@ -100,6 +133,10 @@ struct HeadTerm<'a> {
     head: &'a Yolo,
     map: &'a HeadMap,
     input: (usize, usize),
+    /// Positives in the whole batch.
+    positives: f64,
+    /// The share that the map's images are of the whole batch's.
+    share: f64,
 }
 
 impl HeadTerm<'_> {
@@ -127,7 +164,7 @@ impl HeadTerm<'_> {
         gradient: &mut [f32],
     ) -> Vec<f32> {
         let mut truth = vec![0.0; self.map.values.len() / self.stride()];
-        let share = 1.0 / positives.len().max(1) as f64;
+        let share = 1.0 / self.positives;
         for p in positives {
             let at = self.offset(p);
             let target = &targets[p.target];
@@ -171,7 +208,7 @@ impl HeadTerm<'_> {
     }
 
     fn objectness(&self, truth: &[f32], parts: &mut LossParts, gradient: &mut [f32]) {
-        let weight = self.options.objectness_weight / truth.len() as f64;
+        let weight = self.options.objectness_weight * self.share / truth.len().max(1) as f64;
         let anchors = self.map.values.chunks_exact(self.stride()).zip(gradient.chunks_exact_mut(self.stride()));
         let mut sum = 0.0;
         for ((raw, gradient), truth) in anchors.zip(truth) {
@@ -240,6 +277,32 @@ mod tests {
             }
             assert!(checked > 80, "{checked} gradients are not zero");
         }
+    }
+
+    #[test]
+    fn shares_of_a_batch_add_up_to_its_loss_and_gradient() {
+        let (head, maps, targets) = (head(false), maps(false), targets());
+        let (options, heads) = (LossOptions::default(), [&head]);
+        let (whole, slopes) = yolo_loss(&options, &heads, &maps, (100, 100), &targets);
+        let population = Population { share: 0.5, ..Population::of(&options, &heads, (100, 100), &targets) };
+        let (mut sum, mut values) = (LossParts::default(), Vec::new());
+        for image in 0..2 {
+            let half = maps[0].values[image * 320..][..320].to_vec();
+            let map = HeadMap { values: half, ..maps[0] };
+            let mine = targets.iter().filter(|t| t.image == image).map(|t| Target { image: 0, ..*t });
+            let (parts, slopes) =
+                yolo_loss_share(&options, &heads, &[map], (100, 100), &mine.collect::<Vec<_>>(), &population);
+            sum.add(&parts, 1.0);
+            values.extend(slopes[0].values.iter().copied());
+        }
+        let empty = HeadMap { values: Vec::new(), ..maps[0] };
+        let nobody = Population { share: 0.0, ..population };
+        let (parts, _) = yolo_loss_share(&options, &heads, &[empty], (100, 100), &[], &nobody);
+        assert_eq!(parts, LossParts::default(), "an empty share adds nothing");
+        for (a, b) in [(sum.boxes, whole.boxes), (sum.objectness, whole.objectness), (sum.class, whole.class)] {
+            assert!((a - b).abs() < 1e-9, "{sum:?} against {whole:?}");
+        }
+        assert!(values.iter().zip(&slopes[0].values).all(|(a, b)| (a - b).abs() < 1e-7));
     }
 
     #[test]
