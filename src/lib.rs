@@ -3,6 +3,7 @@
 pub mod anchors;
 pub mod architectures;
 pub mod calibrate;
+pub mod calibration_images;
 pub mod cpu_profile;
 pub mod data;
 pub mod demo;

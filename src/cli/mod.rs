@@ -6,6 +6,8 @@ mod completions;
 mod demo;
 mod detect;
 mod eval;
+mod export;
+mod export_knobs;
 mod heads;
 mod info;
 mod init;
@@ -71,6 +73,7 @@ enum Command {
     Prune(prune::Prune),
     Sensitivity(sensitivity::SensitivityCommand),
     Profile(profile::ProfileCommand),
+    Export(export::Export),
     Anchors(anchors::Anchors),
     Bench(bench::Bench),
     Completions(completions::Completions),
@@ -97,6 +100,7 @@ impl Cli {
             Command::Prune(command) => command.run(term),
             Command::Sensitivity(command) => command.run(term),
             Command::Profile(command) => command.run(term),
+            Command::Export(command) => command.run(term),
             Command::Anchors(command) => command.run(term),
             Command::Bench(command) => command.run(term),
             Command::Completions(command) => command.run(),

@@ -3,6 +3,7 @@
 mod bad_input;
 mod commands;
 mod darknet_files;
+mod exports;
 mod fixtures;
 mod runs;
 mod trained_weights;

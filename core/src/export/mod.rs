@@ -1,11 +1,17 @@
 //! Nets for other runtimes. All formats but Darknet's start from a [`FoldedNet`]: batch normalisation folded, Darknet's
 //! conventions resolved, only nodes that every runtime has a word for. Each writer gives bytes and touches no disk.
 
+pub mod caffe;
+pub mod darknet;
 pub mod folded;
+mod heads;
+pub mod ncnn;
 pub mod onnx;
 pub mod proto;
+pub mod safetensors;
 
 pub use folded::FoldedNet;
+pub use heads::describe_heads;
 
 /// A file of an export, to be written into its folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,10 @@ use rten_tensor::NdTensor;
 use rten_tensor::prelude::*;
 
 use super::{OnnxOptions, write};
+use crate::boxes::{YoloHead, decode};
+use crate::darknet::Cfg;
 use crate::export::FoldedNet;
+use crate::graph::Shape;
 use crate::prune::max_relative_difference;
 use crate::prune::tests::random_net::{random_image, random_net};
 use crate::{Network, reference};
@@ -44,4 +47,59 @@ proptest! {
             prop_assert!(difference <= 1e-4, "{difference} with\n{}", network.cfg);
         }
     }
+}
+
+/// A net of two heads, one with shifted and one with new coordinates.
+const HEADS: &str = "[net]\nwidth=24\nheight=16\n[convolutional]\nfilters=14\nsize=3\npad=1\nstride=4\nactivation=linear\n\
+    [yolo]\nmask=0,1\nanchors=4,5,8,9,16,12\nclasses=2\nscale_x_y=1.1\n[route]\nlayers=0\n\
+    [convolutional]\nfilters=7\nstride=2\nactivation=logistic\n[yolo]\nmask=2\nanchors=4,5,8,9,16,12\nclasses=2\n\
+    scale_x_y=2\nnew_coords=1\n";
+
+#[test]
+fn decoded_boxes_are_those_of_our_decoding() {
+    let network = Network::initialise(Cfg::parse(HEADS.as_bytes()).unwrap(), 3).unwrap();
+    let image = random_image(&network, 5);
+    let boxes = &run(&network, OnnxOptions { decode: true, ..OnnxOptions::default() }, std::slice::from_ref(&image))[0];
+    let (net, mut rows) = (network.graph.input, boxes.chunks(7));
+    for ((layer, yolo), map) in network.graph.heads().zip(reference::run(&network, &image)) {
+        let Shape { height, width, channels } = network.graph.layers[layer].shape;
+        let nhwc: Vec<f32> = (0..height * width)
+            .flat_map(|at| (0..channels).map(move |c| (at, c)))
+            .map(|(at, c)| map[c * height * width + at])
+            .collect();
+        for anchor in 0..yolo.anchors.len() {
+            let head = YoloHead {
+                anchors: vec![yolo.anchors[anchor]],
+                classes: 2,
+                scale_x_y: yolo.scale_x_y,
+                new_coords: yolo.new_coords,
+            };
+            let own: Vec<f32> =
+                nhwc.chunks(7 * yolo.anchors.len()).flat_map(|cell| cell[7 * anchor..][..7].to_vec()).collect();
+            for of_cell in decode(&head, &own, height, width, net.width, net.height, 0.0).chunks(2) {
+                let theirs = rows.next().unwrap();
+                let b = of_cell[0].bbox;
+                let [w, h] = [b.x1 - b.x0, b.y1 - b.y0];
+                let ours = [(b.x0 + w / 2.0) * 24.0, (b.y0 + h / 2.0) * 16.0, w * 24.0, h * 16.0];
+                assert!(ours.iter().zip(theirs).all(|(a, b)| (a - f64::from(*b)).abs() < 1e-3), "{ours:?} {theirs:?}");
+                for detection in of_cell {
+                    assert!((detection.score - theirs[4] * theirs[5 + detection.class]).abs() < 1e-5);
+                }
+            }
+        }
+    }
+    assert_eq!(rows.next(), None, "every box was compared");
+}
+
+#[test]
+fn a_net_without_heads_has_no_boxes_and_padding_beyond_the_window_is_refused() {
+    let net = |layers: &str| {
+        let cfg = Cfg::parse(format!("[net]\nwidth=8\nheight=8\n{layers}").as_bytes()).unwrap();
+        FoldedNet::of(&Network::initialise(cfg, 1).unwrap())
+    };
+    let decode = OnnxOptions { decode: true, ..OnnxOptions::default() };
+    let message = write(&net("[convolutional]\n"), decode).unwrap_err().to_string();
+    assert!(message.contains("no [yolo] layer"), "{message}");
+    let message = write(&net("[maxpool]\nsize=2\npadding=4\n"), OnnxOptions::default()).unwrap_err().to_string();
+    assert!(message.contains("[maxpool] #0"), "{message}");
 }

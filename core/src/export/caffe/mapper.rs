@@ -1,0 +1,35 @@
+//! What `nnie_mapper` is told beside the net (reference: HiSilicon's HiSVP development guide).
+
+use super::CaffeOptions;
+
+/// The file that lists calibration images, one path a line.
+pub const IMAGE_LIST: &str = "images.txt";
+
+/// The folder of calibration images.
+pub const IMAGE_FOLDER: &str = "images";
+
+/// The mapper's cfg of the net `name`. Paths are relative to it: the mapper is to be run in its folder.
+pub(super) fn cfg(name: &str, options: &CaffeOptions) -> String {
+    // 0: 8 bits; 2: 8 bits, and 16 for layers whose name ends in _hp.
+    let compile_mode = if options.high_precision.is_empty() { 0 } else { 2 };
+    let order = options.colour.name();
+    format!(
+        "[prototxt_file] ./{name}.prototxt\n\
+         [caffemodel_file] ./{name}.caffemodel\n\
+         [is_simulation] 0\n\
+         [instruction_name] ./{name}\n\
+         [batch_num] 1\n\
+         [net_type] 0\n\
+         [compile_mode] {compile_mode}\n\
+         [compress_mode] 0\n\
+         [internal_stride] 16\n\
+         [is_check_prototxt] 0\n\
+         [log_level] 2\n\
+         [image_type] 1\n\
+         [image_list] ./{IMAGE_LIST}\n\
+         [mean_file] null\n\
+         [norm_type] 3\n\
+         [data_scale] 0.0039215686\n\
+         [RGB_order] {order}\n"
+    )
+}

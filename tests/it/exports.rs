@@ -1,0 +1,91 @@
+//! `export`: what is written, and what is refused before anything is.
+
+use yoloslim_core::files;
+
+use crate::fixtures::{CFG, Scene, json, stdout, yoloslim};
+
+/// The names below a folder of the scene, sorted.
+fn names(scene: &Scene, folder: &str) -> Vec<String> {
+    let root = scene.path(folder);
+    let below = scene.listing().into_iter().filter(|path| path.is_file());
+    below.filter_map(|path| Some(path.strip_prefix(&root).ok()?.display().to_string())).collect()
+}
+
+#[test]
+fn each_format_has_its_files() {
+    let scene = Scene::new();
+    let (cfg, weights) = (scene.arg("net.cfg"), scene.arg("net.weights"));
+    for (format, wanted) in [
+        ("onnx", &["net.heads.json", "net.onnx"][..]),
+        ("caffe", &["net.caffemodel", "net.heads.json", "net.nnie.cfg", "net.prototxt"]),
+        ("ncnn", &["net.bin", "net.heads.json", "net.param"]),
+        ("darknet", &["net.cfg", "net.weights"]),
+        ("safetensors", &["net.safetensors"]),
+    ] {
+        let output = scene.arg(format);
+        let summary = json(&["export", &cfg, &weights, "--format", format, "-o", &output]);
+        assert_eq!(names(&scene, format), wanted);
+        assert_eq!((&summary["format"], summary["files"].as_array().unwrap().len()), (&format.into(), wanted.len()));
+        let again = yoloslim(&["export", &cfg, &weights, "--format", format, "-o", &output]);
+        assert_eq!(again.status.code(), Some(1), "nothing is overwritten");
+    }
+}
+
+#[test]
+fn caffe_comes_with_calibration_images_of_the_nets_size() {
+    let scene = Scene::new();
+    let data = scene.data(2, "");
+    let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("nnie"));
+    let args = ["export", &cfg, &weights, "--format", "caffe", "-o", &out, "--data", &data, "--size", "64x32"];
+    let summary = json(&[&args[..], &["--hp", "heads", "--color", "bgr"]].concat());
+    assert_eq!((&summary["calibration_images"], &summary["colours"]), (&1.into(), &"BGR".into()));
+    let text = |name: &str| files::read_text(&scene.path(name)).unwrap();
+    assert_eq!(text("nnie/images.txt"), "./images/0000.jpg\n");
+    let picture = yoloslim::data::Rgb::open(&scene.path("nnie/images/0000.jpg")).unwrap();
+    assert_eq!((picture.width, picture.height), (64, 32));
+    let (prototxt, mapper) = (text("nnie/net.prototxt"), text("nnie/net.nnie.cfg"));
+    assert!(prototxt.contains("3 channels (BGR), 64 x 32") && prototxt.contains("\"conv6_hp\""), "{prototxt}");
+    assert!(mapper.contains("[RGB_order] BGR") && mapper.contains("[compile_mode] 2"), "{mapper}");
+}
+
+#[test]
+fn a_check_lists_what_it_finds_and_fails_when_the_chip_cannot_run_the_net() {
+    let scene = Scene::new();
+    let (cfg, weights) = (scene.arg("net.cfg"), scene.arg("net.weights"));
+    let found = json(&["export", &cfg, &weights, "--check", "nnie"]);
+    assert_eq!(found[0]["severity"], "note");
+    let mish = scene.write("mish.cfg", CFG.replacen("activation=leaky", "activation=mish", 2));
+    let output = yoloslim(&["export", &mish, &weights, "--check", "nnie"]);
+    let (told, failed) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(told.contains("leaves the chip") && told.contains("[convolutional] #1: activation=mish"), "{told}");
+    assert!(output.status.code() == Some(1) && failed.contains("2 things keep this net"), "{failed}");
+}
+
+#[test]
+fn a_net_that_a_format_cannot_express_is_refused_and_nothing_is_written() {
+    let scene = Scene::new();
+    let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("out"));
+    let mish = scene.write("mish.cfg", CFG.replacen("activation=leaky", "activation=mish", 1));
+    let before = scene.listing();
+    for (args, words) in [
+        (&[mish.as_str(), "--format", "caffe"][..], &["mish.cfg:", "[convolutional] #0", "activation=leaky"][..]),
+        (&[&cfg, "--format", "caffe", "--hp", "3"], &["--hp", "layer 3 is no convolution"]),
+        (&[&cfg, "--format", "caffe", "--decode"], &["--decode", "another format"]),
+        (&[&cfg, "--format", "ncnn", "--hp", "heads"], &["--hp", "another format"]),
+        (&[&cfg, "--format", "darknet", "--color", "bgr"], &["--color bgr", "another format"]),
+        (&[&cfg, "--format", "caffe", "--dialect", "svp_npu", "--data", "x"], &["--data", "nnie_mapper only"]),
+        (&[&cfg, "--format", "caffe", "--data", "none.data"], &["none.data", "no such data set"]),
+    ] {
+        let (net, options) = args.split_first().unwrap();
+        let output = yoloslim(&[&["export", net, &weights, "-o", &out], options].concat());
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {message}");
+        assert!(words.iter().all(|word| message.contains(word)), "{args:?}: {message}");
+        assert_eq!(scene.listing(), before, "{args:?} wrote something");
+    }
+}
+
+#[test]
+fn the_help_shows_how_it_is_used() {
+    assert!(stdout(&["export", "--help"]).contains("yoloslim export slim.cfg slim.weights --format caffe"));
+}
