@@ -5,7 +5,8 @@ and prints the real speed-up beside the ratio of the operations as a Markdown ta
   benches/runtimes.py YOLOSLIM RUN [--size N] [--threads N] [--seconds S]
 
 RUN is the run's folder. Run it by the Python of checks/requirements.txt, on an idle machine. Both nets take turns in each
-runtime, one image at a time, until the seconds are over; a figure is the median, and the least in brackets.
+runtime, one image at a time, until the seconds are over; a figure is the least, since other work on the machine only ever
+adds time, and the median in brackets. The ratio is that of the least.
 """
 import argparse
 import json
@@ -121,9 +122,8 @@ def main():
         for name, (form, load) in RUNTIMES.items():
             inferences = [load(own[form], stem, image, options.threads) for own, stem in folders]
             times = turns(inferences, options.seconds)
-            medians = [statistics.median(own) for own in times]
-            cells = " | ".join(f"{median:.1f} ({min(own):.1f})" for median, own in zip(medians, times))
-            rows.append(f"| {name}, ms | {cells} | {medians[0] / medians[1]:.2f} |")
+            cells = " | ".join(f"{min(own):.1f} ({statistics.median(own):.1f})" for own in times)
+            rows.append(f"| {name}, ms | {cells} | {min(times[0]) / min(times[1]):.2f} |")
     infos = [json.loads(run(options.yoloslim, "info", cfg, "--json")) for cfg, _ in nets]
     flops, params = ([info[key] for info in infos] for key in ("bflops", "params"))
     print(f"| {shape[3]}x{shape[2]}, {options.threads} threads | before | slim | ratio |\n|---|---|---|---|")
