@@ -101,7 +101,7 @@ fn train(TrainKnobs { knobs, segments }: TrainKnobs, term: Term) -> Result<()> {
     let steps = usize::from(knobs.steps);
     let bar = term.progress(steps + 2, "timing");
     let options = TrainOptions { batch: knobs.batch.into(), segments: segments.into(), ..TrainOptions::default() };
-    let times = time_steps(network, &options, size, steps, &mut || bar.inc(1));
+    let times = time_steps(network, &options, size, steps, &mut || bar.inc());
     bar.finish_and_clear();
     let mut times = times.map_err(|e| e.inside(knobs.cfg.display()))?;
     times.sort_by(f64::total_cmp);
@@ -126,7 +126,7 @@ fn time(steps: usize, term: Term, mut step: impl FnMut()) -> Vec<f64> {
         let start = Instant::now();
         step();
         times.push(start.elapsed().as_secs_f64());
-        bar.inc(1);
+        bar.inc();
     }
     bar.finish_and_clear();
     times.drain(..2);

@@ -76,7 +76,7 @@ impl Detect {
                 draw::save(&image, &drawings.files[i])?;
             }
             all.extend(detections.iter().map(|d| found(picture, d, &names)));
-            bar.inc(1);
+            bar.inc();
         }
         bar.finish_and_clear();
         if self.json {

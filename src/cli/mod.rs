@@ -6,6 +6,7 @@ mod completions;
 mod demo;
 mod detect;
 mod eval;
+mod examples;
 mod export;
 mod export_knobs;
 mod heads;
@@ -13,6 +14,7 @@ mod info;
 mod init;
 mod knobs;
 mod layer_table;
+mod man;
 mod net;
 mod profile;
 mod prune;
@@ -23,8 +25,10 @@ mod tensor_file;
 mod together;
 mod train;
 mod train_progress;
+mod version;
 
 use std::num::NonZeroUsize;
+use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
 use yoloslim::device::Device;
@@ -37,7 +41,7 @@ use crate::term::Term;
 ///
 /// From a .cfg and its .weights to a narrower, shallower pair of nearly the same accuracy.
 #[derive(Debug, Parser)]
-#[command(name = "yoloslim", version, max_term_width = 110)]
+#[command(name = "yoloslim", version, long_version = version::long(), max_term_width = 110)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -58,52 +62,83 @@ struct Global {
     /// No notes and no progress, only results, warnings and errors
     #[arg(short, long, global = true)]
     quiet: bool,
+    /// Say what runs on what, and how long it took
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(after_help = examples::INIT)]
     Init(init::Init),
+    #[command(after_help = examples::INFO)]
     Info(info::Info),
+    #[command(after_help = examples::DETECT)]
     Detect(detect::Detect),
+    #[command(after_help = examples::HEADS)]
     Heads(heads::Heads),
+    #[command(after_help = examples::EVAL)]
     Eval(eval::Eval),
+    #[command(after_help = examples::TRAIN)]
     Train(train::Train),
+    #[command(after_help = examples::SLIM)]
     Slim(slim::Slim),
+    #[command(after_help = examples::DEMO)]
     Demo(demo::Demo),
+    #[command(after_help = examples::PRUNE)]
     Prune(prune::Prune),
+    #[command(after_help = examples::SENSITIVITY)]
     Sensitivity(sensitivity::SensitivityCommand),
+    #[command(after_help = examples::PROFILE)]
     Profile(profile::ProfileCommand),
     Export(export::Export),
+    #[command(after_help = examples::ANCHORS)]
     Anchors(anchors::Anchors),
+    #[command(after_help = examples::BENCH)]
     Bench(bench::Bench),
+    #[command(after_help = examples::COMPLETIONS)]
     Completions(completions::Completions),
+    #[command(after_help = examples::MAN)]
+    Man(man::Man),
 }
 
 impl Cli {
     /// Does what was asked.
     pub fn run(self) -> Result<()> {
-        let term = Term { quiet: self.global.quiet, silent: false };
+        let term = Term { quiet: self.global.quiet, verbose: self.global.verbose, silent: false };
         self.global.device.require()?;
         start_threads(self.global.threads)?;
         if !matches!(self.command, Command::Train(_) | Command::Slim(_)) {
             Workers::require_one()?;
         }
-        match self.command {
-            Command::Init(command) => command.run(term),
-            Command::Info(command) => command.run(term),
-            Command::Detect(command) => command.run(term),
-            Command::Heads(command) => command.run(term),
-            Command::Eval(command) => command.run(term),
-            Command::Train(command) => together::run(term, |term, workers| command.run(term, workers)),
-            Command::Slim(command) => together::run(term, |term, workers| command.run(term, workers)),
-            Command::Demo(command) => command.run(term),
-            Command::Prune(command) => command.run(term),
-            Command::Sensitivity(command) => command.run(term),
-            Command::Profile(command) => command.run(term),
-            Command::Export(command) => command.run(term),
-            Command::Anchors(command) => command.run(term),
-            Command::Bench(command) => command.run(term),
-            Command::Completions(command) => command.run(),
+        let (threads, kernels) = (rayon::current_num_threads(), yoloslim_kernels::cpu_path());
+        term.detail(format!("{threads} threads, kernels for {kernels}"));
+        let start = Instant::now();
+        let done = self.command.run(term);
+        term.detail(format!("{:.2} s", start.elapsed().as_secs_f64()));
+        done
+    }
+}
+
+impl Command {
+    fn run(self, term: Term) -> Result<()> {
+        match self {
+            Self::Init(command) => command.run(term),
+            Self::Info(command) => command.run(term),
+            Self::Detect(command) => command.run(term),
+            Self::Heads(command) => command.run(term),
+            Self::Eval(command) => command.run(term),
+            Self::Train(command) => together::run(term, |term, workers| command.run(term, workers)),
+            Self::Slim(command) => together::run(term, |term, workers| command.run(term, workers)),
+            Self::Demo(command) => command.run(term),
+            Self::Prune(command) => command.run(term),
+            Self::Sensitivity(command) => command.run(term),
+            Self::Profile(command) => command.run(term),
+            Self::Export(command) => command.run(term),
+            Self::Anchors(command) => command.run(term),
+            Self::Bench(command) => command.run(term),
+            Self::Completions(command) => command.run(),
+            Self::Man(command) => command.run(term),
         }
     }
 }
@@ -121,6 +156,27 @@ fn start_threads(threads: Option<NonZeroUsize>) -> Result<()> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn the_help_of_every_command_has_two_examples_that_are_command_lines() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> = help.lines().filter(|l| l.starts_with("  yoloslim ")).collect();
+            assert!(examples.len() >= 2, "{} has {} examples", command.get_name(), examples.len());
+            for example in examples {
+                let parsed = Cli::try_parse_from(example.split_whitespace());
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_mistyped_is_answered_with_what_was_meant() {
+        for (typed, meant) in [("prnue", "prune"), ("prune a b --target-flop 0.5 -o d", "--target-flops")] {
+            let error = Cli::try_parse_from(["yoloslim"].into_iter().chain(typed.split(' '))).unwrap_err();
+            assert!(error.to_string().contains(meant), "{error}");
+        }
+    }
 
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {

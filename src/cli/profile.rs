@@ -211,7 +211,7 @@ impl Measure {
     fn run(self, term: Term) -> Result<()> {
         refuse_existing(&self.output)?;
         let bar = term.progress(cpu_profile::points(), "timing layers");
-        let profile = cpu_profile::measure(&mut || bar.inc(1));
+        let profile = cpu_profile::measure(&mut || bar.inc());
         bar.finish_and_clear();
         files::write_whole(&self.output, profile?.to_toml()?.as_bytes())?;
         term.note(format!("wrote {}; use it with --profile {0}", self.output.display()));

@@ -11,7 +11,7 @@ use yoloslim::prove::prove;
 use yoloslim::reestimate::reestimate_statistics;
 use yoloslim::search::{self, Judge, Sensitivity};
 use yoloslim_core::labels::{self, Dataset, Split};
-use yoloslim_core::prune::{self, Evidence, PruneOptions, PrunePlan, Target};
+use yoloslim_core::prune::{self, Evidence, PruneOptions, PrunePlan, Target, blocks};
 use yoloslim_core::{Error, Network, Result};
 
 use super::detect::share;
@@ -233,7 +233,10 @@ impl MeasuredArgs {
             (BlockScore::Accuracy, Some(sensitivity), _) => Some(sensitivity.block_effects()),
             (BlockScore::Heads, _, Some(splits)) => {
                 let paths = evidence::spread(&splits.train, self.images);
-                Some(search::block_effects(network, paths, &mut |_| {})?)
+                let bar = term.progress(blocks::blocks(network, None).len(), "removing each block");
+                let effects = search::block_effects(network, paths, &mut |done| bar.set_position(done as u64));
+                bar.finish_and_clear();
+                Some(effects?)
             }
             (BlockScore::Accuracy, None, _) => {
                 return Err(Error::at("--block-score accuracy", "no sensitivity was measured")
@@ -336,7 +339,7 @@ mod tests {
             max_drop: 0.05,
             anyway,
         };
-        let term = Term { quiet: true, silent: false };
+        let term = Term { quiet: true, verbose: false, silent: false };
         assert!(args(false).guard((0.5, 0.46), term).is_ok());
         assert!(args(true).guard((0.5, 0.0), term).is_ok());
         let message = args(false).guard((0.5, 0.0), term).unwrap_err().to_string();

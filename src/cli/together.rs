@@ -15,7 +15,7 @@ const LEADERS_WORD: Duration = Duration::from_secs(2);
 pub fn run(term: Term, command: impl FnOnce(Term, &Workers) -> Result<()>) -> Result<()> {
     let workers = Workers::join()?;
     let follows = !workers.leads();
-    let term = Term { quiet: term.quiet || follows, silent: follows };
+    let term = Term { quiet: term.quiet || follows, silent: follows, ..term };
     if workers.size() == 1 {
         return command(term, &workers);
     }

@@ -23,7 +23,7 @@ impl TrainProgress {
             Event::Batch { epoch, done, batches, loss, learning_rate } => {
                 let left = (self.epochs * batches) as u64;
                 let bar = self.bar.get_or_insert_with(|| {
-                    let bar = self.term.progress(left as usize, "");
+                    let bar = self.term.bar(left as usize);
                     bar.set_position((epoch * batches + done - 1) as u64);
                     bar.reset_eta();
                     bar

@@ -1,11 +1,14 @@
 //! What the user sees: results on stdout, everything else on stderr.
 
-use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+mod progress;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::ProgressBar;
 use serde::Serialize;
 use yoloslim_core::{Error, Result};
+
+pub use progress::Progress;
 
 /// How talkative a run is.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +17,8 @@ pub struct Term {
     pub quiet: bool,
     /// Nothing at all: another process speaks for this one.
     pub silent: bool,
+    /// Details too.
+    pub verbose: bool,
 }
 
 impl Term {
@@ -21,6 +26,13 @@ impl Term {
     pub fn note(self, text: impl std::fmt::Display) {
         if !self.quiet {
             stderr_line("note", "36", &text.to_string());
+        }
+    }
+
+    /// What only matters when something is looked into.
+    pub fn detail(self, text: impl std::fmt::Display) {
+        if self.verbose && !self.silent {
+            stderr_line("detail", "2", &text.to_string());
         }
     }
 
@@ -39,14 +51,14 @@ impl Term {
         }
     }
 
-    /// A bar that counts to `len`; drawn only where stderr is a terminal.
-    pub fn progress(self, len: usize, what: &'static str) -> ProgressBar {
-        let target = if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(len as u64), target).with_message(what);
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed} (ETA {eta})");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar
+    /// Progress that counts to `len`: a bar where stderr is a terminal, else a line now and then.
+    pub fn progress(self, len: usize, what: &'static str) -> Progress {
+        Progress::new(len, what, self.quiet)
+    }
+
+    /// The bar alone, for what writes its own lines.
+    pub fn bar(self, len: usize) -> ProgressBar {
+        progress::bar(len, "", self.quiet)
     }
 }
 
