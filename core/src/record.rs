@@ -1,5 +1,6 @@
 //! What the stages of a run write down and reports read.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,9 @@ pub struct EpochRecord {
     pub epoch: usize,
     /// Mean loss of the epoch's images, by parts.
     pub loss: LossRecord,
+    /// Mean weighted losses of distillation, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub distilled: BTreeMap<String, f64>,
     /// Rate of the epoch's last step.
     pub learning_rate: f64,
     /// mAP at IoU 0.50:0.95 on the validation images, where it was measured.

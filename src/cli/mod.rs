@@ -5,6 +5,7 @@ mod bench;
 mod completions;
 mod demo;
 mod detect;
+mod distil_knobs;
 mod eval;
 mod examples;
 mod export;

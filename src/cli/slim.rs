@@ -6,11 +6,13 @@ use clap::Args;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::slim::{PICTURE, Pipeline, Progress, RECORD, SlimOptions, table};
 use yoloslim::train::Strength;
+use yoloslim::train::distil::read_teacher;
 use yoloslim::workers::Workers;
 use yoloslim_core::prune::Target;
 use yoloslim_core::record::RunRecord;
 use yoloslim_core::{Error, Network, Result};
 
+use super::distil_knobs::DistilKnobs;
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
 use super::profile::warn_if_uncalibrated;
 use super::prune_knobs::PruneKnobs;
@@ -39,6 +41,11 @@ pub struct Slim {
     stages: StageKnobs,
     #[command(flatten)]
     train: TrainKnobs,
+    #[command(flatten)]
+    distil: DistilKnobs,
+    /// Fine-tune without a teacher; else the baseline teaches, or the net that --teacher names
+    #[arg(long, help_heading = "Distillation", conflicts_with_all = ["teacher", "distil"])]
+    no_teacher: bool,
     #[command(flatten)]
     prune: PruneKnobs,
     /// Print one JSON document: the run's record
@@ -125,6 +132,8 @@ impl Slim {
         let mut options: SlimOptions = read_options(self.config.as_deref())?;
         self.stages.apply(&mut options);
         self.train.apply(&mut options.train, workers.size());
+        self.distil.apply(&mut options.train.distil)?;
+        options.teach &= !self.no_teacher;
         options.prune = self.prune.over(options.prune);
         options.check()?;
         let (Some(data_path), Some(output)) = (&self.data, &self.output) else {
@@ -137,6 +146,9 @@ impl Slim {
         }
         if matches!(options.prune.target, Target::Latency(_)) {
             warn_if_uncalibrated(&options.prune.latency_profile()?, term);
+        }
+        if options.teach && options.train.distil.as_ref().is_some_and(|d| d.teacher.is_some()) {
+            read_teacher(options.train.distil.as_ref(), &start.graph)?;
         }
         let data = Data::read(data_path, start.graph.classes(), term)?;
         let config = RunConfig { data: absolute(data_path)?, command: std::env::args().collect(), options };

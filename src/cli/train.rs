@@ -8,11 +8,13 @@ use yoloslim::detect::{DetectOptions, Detector};
 use yoloslim::model::time_one_image;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::slim::RECORD;
+use yoloslim::train::distil::read_teacher;
 use yoloslim::train::{self, Job, Sparsity, Strategy, Strength, TrainOptions};
 use yoloslim::workers::Workers;
 use yoloslim_core::record::{RunRecord, StageRecord};
 use yoloslim_core::{Error, Network, Result, cost};
 
+use super::distil_knobs::DistilKnobs;
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
 use super::prune_knobs::PruneKnobs;
 use super::train_progress::TrainProgress;
@@ -46,6 +48,8 @@ pub struct Train {
     sparsity_strategy: Option<StrategyName>,
     #[command(flatten)]
     prune: PruneKnobs,
+    #[command(flatten)]
+    distil: DistilKnobs,
     #[command(flatten)]
     knobs: TrainKnobs,
 }
@@ -81,6 +85,7 @@ impl Train {
         let begin = Instant::now();
         let mut progress = TrainProgress::new(term, options.epochs);
         let job = Job {
+            teacher: read_teacher(options.distil.as_ref(), &start.graph)?,
             network: start,
             dataset: &data.train,
             options,
@@ -125,6 +130,7 @@ impl Train {
         }
         let mut options: TrainOptions = read_options(self.config.as_deref())?;
         self.knobs.apply(&mut options, workers.size());
+        self.distil.apply(&mut options.distil)?;
         options.epochs = self.epochs.unwrap_or(options.epochs);
         if let Some(s) = self.sparsity {
             let strategy = self.sparsity_strategy.map_or(Strategy::default(), Strategy::from);
@@ -137,6 +143,7 @@ impl Train {
         };
         let start = self.start.read(options.size, options.seed, term)?;
         let data = Data::read(data_path, start.graph.classes(), term)?;
+        read_teacher(options.distil.as_ref(), &start.graph)?;
         let config = RunConfig { data: absolute(data_path)?, command: std::env::args().collect(), options };
         let folder = RunFolder::create(output, &start, &config, workers)?;
         Ok((folder, start, config, data))

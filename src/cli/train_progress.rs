@@ -30,12 +30,13 @@ impl TrainProgress {
                 });
                 bar.set_position((epoch * batches + done) as u64);
                 bar.set_message(format!(
-                    "epoch {}/{} box {:.2} obj {:.2} cls {:.2} lr {learning_rate:.1e}",
+                    "epoch {}/{} box {:.2} obj {:.2} cls {:.2}{} lr {learning_rate:.1e}",
                     epoch + 1,
                     self.epochs,
                     loss.boxes,
                     loss.objectness,
-                    loss.class
+                    loss.class,
+                    if loss.distil > 0.0 { format!(" distil {:.2}", loss.distil) } else { String::new() }
                 ));
             }
             Event::Warning(warning) => match &self.bar {
@@ -69,6 +70,9 @@ fn epoch_line(r: &EpochRecord, epochs: usize) -> String {
         r.learning_rate,
         r.seconds
     );
+    for (name, loss) in &r.distilled {
+        line.push_str(&format!("  {name} {loss:.3}"));
+    }
     if let Some(g) = &r.gammas {
         line.push_str(&gamma_words(g));
     }

@@ -19,27 +19,37 @@ impl TrainNet {
     /// # Panics
     /// If `heads` are not of the shapes that the forward pass gave.
     pub fn backward(&mut self, tape: Tape, heads: Vec<HeadMap>, gradients: &mut [f32]) {
-        self.backward_observed(tape, heads, gradients, &mut |_, _| {});
+        self.backward_observed(tape, heads, Vec::new(), gradients, &mut |_, _| {});
     }
 
-    /// [`TrainNet::backward`], which tells `finished` the gradients and from where on they are complete, layer by layer
-    /// from the last to the first.
+    /// [`TrainNet::backward`] of a loss that depends on the outputs of other layers too: `features` are their indices
+    /// and the loss's gradients with respect to them. It tells `finished` the gradients and from where on they are
+    /// complete, layer by layer from the last to the first.
     ///
     /// # Panics
-    /// If `heads` are not of the shapes that the forward pass gave.
+    /// As [`TrainNet::backward`].
     pub fn backward_observed(
         &mut self,
         mut tape: Tape,
         heads: Vec<HeadMap>,
+        features: Vec<(usize, Vec<f32>)>,
         gradients: &mut [f32],
         finished: &mut dyn FnMut(usize, &[f32]),
     ) {
         let mut maps: Gradients = vec![None; tape.graph.layers.len()];
-        for (home, head) in self.program.heads().to_vec().into_iter().zip(heads) {
+        let homes = self
+            .program
+            .heads()
+            .iter()
+            .copied()
+            .chain(features.iter().map(|(layer, _)| self.program.home(Source::Layer(*layer))));
+        let homes: Vec<Source> = homes.collect();
+        let values = heads.into_iter().map(|head| head.values).chain(features.into_iter().map(|(_, values)| values));
+        for (home, values) in homes.into_iter().zip(values) {
             if let Source::Layer(i) = home {
                 match &mut maps[i] {
-                    Some(map) => k::add_into(map, &head.values),
-                    None => maps[i] = Some(head.values),
+                    Some(map) => k::add_into(map, &values),
+                    None => maps[i] = Some(values),
                 }
             }
         }

@@ -50,6 +50,22 @@ impl Fusion {
         Self { residual: vec![None; graph.layers.len()], done_elsewhere: vec![false; graph.layers.len()] }
     }
 
+    /// These fusions without those that leave the map of one of `layers` unwritten.
+    pub fn keeping(&self, layers: &[usize]) -> Self {
+        let mut kept = self.clone();
+        for (conv, residual) in kept.residual.iter_mut().enumerate() {
+            // The convolution's own map is never written; the shortcut's is, but in the convolution's turn.
+            if let Some((shortcut, _)) = *residual
+                && (layers.contains(&conv) || layers.contains(&shortcut))
+            {
+                *residual = None;
+                kept.done_elsewhere[shortcut] = false;
+            }
+        }
+        layers.iter().for_each(|layer| kept.done_elsewhere[*layer] = false);
+        kept
+    }
+
     /// The shortcut that a convolution computes, and the shortcut's other input.
     pub fn residual(&self, layer: usize) -> Option<(usize, Source)> {
         self.residual[layer]

@@ -177,6 +177,61 @@ mod tests {
     }
 
     #[test]
+    fn the_gradient_of_a_loss_on_inner_maps_agrees_with_finite_differences_in_any_number_of_segments() {
+        let images = noise(2 * 3 * 256, 1);
+        let asked = [1, 3, 4, 10, 15];
+        for segments in [1, 4] {
+            let mut net = TrainNet::with_segments(network(), segments);
+            let forward = |net: &mut TrainNet| {
+                let (heads, mut tape) = net.forward(images.clone(), 2, 16, 16).unwrap();
+                let maps = asked.map(|layer| net.map(layer, &mut tape).to_vec());
+                (heads, tape, maps)
+            };
+            let (heads, tape, maps) = forward(&mut net);
+            let slopes: Vec<Vec<f32>> = maps.iter().enumerate().map(|(i, m)| noise(m.len(), 30 + i as u64)).collect();
+            let heads = heads.into_iter().map(|h| HeadMap { values: vec![0.0; h.values.len()], ..h }).collect();
+            let mut gradient = vec![0.0; net.layout().parameters()];
+            net.backward_from(tape, heads, asked.into_iter().zip(slopes.clone()).collect(), &mut gradient);
+            let start = net.parameters().to_vec();
+            let direction = noise(start.len(), 50);
+            let mut along = |step: f32| -> f64 {
+                let moved = start.iter().zip(&direction).map(|(p, d)| p + step * d);
+                *net.parameters_mut() = moved.collect();
+                let (_, _, maps) = forward(&mut net);
+                let products = maps.iter().flatten().zip(slopes.iter().flatten());
+                products.map(|(m, s)| f64::from(*m) * f64::from(*s)).sum()
+            };
+            let difference = (along(1e-4) - along(-1e-4)) / 2e-4;
+            let slope: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+            let norm = gradient.iter().map(|g| f64::from(g * g)).sum::<f64>().sqrt();
+            assert!((slope - difference).abs() < 0.02 * norm, "{segments}: {slope} against {difference}, norm {norm}");
+        }
+    }
+
+    #[test]
+    fn inner_maps_of_inference_are_those_that_every_layer_shows() {
+        let network = network();
+        let images = noise(2 * 3 * 256, 5);
+        let asked = [0, 3, 6, 10, 14, 15, 18];
+        let (heads, maps) = Predictor::new(&network).heads_with(&images, 2, &asked);
+        let mut shown = std::collections::BTreeMap::new();
+        let plain = Predictor::new(&network).heads_observed(&images, 2, &mut |layer, map| {
+            shown.insert(layer, map.to_vec());
+        });
+        for (layer, map) in asked.into_iter().zip(maps) {
+            // Dropout and the head pass on what the layer before them gives.
+            let expected = &shown[&if let 10 | 18 = layer { layer - 1 } else { layer }];
+            assert!(
+                map.values.len() == expected.len()
+                    && map.values.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6),
+                "{layer}"
+            );
+        }
+        let values = |heads: &[HeadMap]| heads.iter().flat_map(|h| h.values.clone()).collect::<Vec<_>>();
+        assert!(values(&heads).iter().zip(values(&plain)).all(|(a, b)| (a - b).abs() < 1e-6));
+    }
+
+    #[test]
     fn a_network_comes_back_from_its_flat_parameters() {
         let network = network();
         let net = TrainNet::new(network.clone());

@@ -10,7 +10,7 @@ use super::kernels;
 use super::pool::Pool;
 use super::program::Program;
 
-/// The raw map that one `[yolo]` layer reads.
+/// The map of a layer: of one that a `[yolo]` layer reads, mostly, before any decoding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeadMap {
     /// Rows of cells.
@@ -109,6 +109,27 @@ impl Predictor {
     /// If `images` does not hold `count` images of the input's shape.
     pub fn heads(&mut self, images: &[f32], count: usize) -> Vec<HeadMap> {
         self.run(&self.fusion.clone(), images, count, &mut |_, _| {})
+    }
+
+    /// [`Predictor::heads`] with the outputs of `layers`.
+    ///
+    /// # Panics
+    /// As [`Predictor::heads`], and if there is no such layer.
+    pub fn heads_with(&mut self, images: &[f32], count: usize, layers: &[usize]) -> (Vec<HeadMap>, Vec<HeadMap>) {
+        let homes: Vec<Source> = layers.iter().map(|layer| self.program.home(Source::Layer(*layer))).collect();
+        let owners: Vec<usize> = homes.iter().filter_map(|home| home.layer()).collect();
+        let fusion = self.fusion.keeping(&owners);
+        let image = |home: &Source| if *home == Source::Image { images.to_vec() } else { Vec::new() };
+        let mut values: Vec<Vec<f32>> = homes.iter().map(image).collect();
+        let heads = self.run(&fusion, images, count, &mut |layer, map| {
+            let asked = homes.iter().zip(&mut values).filter(|(home, _)| **home == Source::Layer(layer));
+            asked.for_each(|(_, to)| *to = map.to_vec());
+        });
+        let maps = homes.iter().zip(values).map(|(home, values)| {
+            let shape = self.graph.shape(*home);
+            HeadMap { rows: shape.height, cols: shape.width, channels: shape.channels, values }
+        });
+        (heads, maps.collect())
     }
 
     /// [`Predictor::heads`] that shows every layer's index and map, `[image][row][column][channel]`, as it is computed.

@@ -35,6 +35,12 @@ impl Tape {
         Self { graph, count, images, layers }
     }
 
+    /// The images, `[image][row][column][channel]`.
+    #[must_use]
+    pub fn images(&self) -> &[f32] {
+        &self.images
+    }
+
     /// The map that lies at `home`, `[image][row][column][channel]`.
     pub(super) fn read(&self, home: Source) -> &[f32] {
         match home {

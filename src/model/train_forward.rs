@@ -65,6 +65,13 @@ impl TrainNet {
         }
     }
 
+    /// The output of a layer in a forward pass, `[image][row][column][channel]`, computed again if it was given back.
+    pub fn map<'t>(&mut self, layer: usize, tape: &'t mut Tape) -> &'t [f32] {
+        let home = self.program.home(Source::Layer(layer));
+        self.restore(home, tape);
+        tape.read(home)
+    }
+
     /// Computes a layer's output from what is kept of it or, if nothing is, from its inputs.
     fn compute(&mut self, layer: usize, tape: &mut Tape) {
         let mut saved = std::mem::take(&mut tape.layers[layer]);

@@ -227,8 +227,10 @@ impl Pipeline<'_> {
         observe: &mut Observer,
     ) -> Result<Outcome> {
         let folder = self.stage_folder(name);
+        let teacher = self.teacher(options)?;
         let job = Job {
             network,
+            teacher,
             dataset: self.train,
             options,
             folder: &folder,
@@ -240,6 +242,16 @@ impl Pipeline<'_> {
         let mut validate = |n: &Network| if lags { self.validate(&self.reestimated(n)?) } else { self.validate(n) };
         let trained = train::run(job, &mut validate, &mut |event| observe(Progress::Train(event)))?;
         Ok(Outcome { network: trained.network, epochs: trained.epochs })
+    }
+
+    /// Who teaches a stage: whom the options name, else the baseline; none where nothing is distilled.
+    fn teacher(&self, options: &TrainOptions) -> Result<Option<Network>> {
+        let Some(distil) = &options.distil else { return Ok(None) };
+        if let Some(files) = &distil.teacher {
+            return files.read().map(Some);
+        }
+        let [cfg, weights] = ["result.cfg", "result.weights"].map(|file| self.stage_folder("baseline").join(file));
+        Network::read(&cfg, &weights).map(Some)
     }
 
     fn prune_stage(

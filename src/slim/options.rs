@@ -28,6 +28,8 @@ pub struct SlimOptions {
     pub max_drop: f64,
     /// Plans to try for each pruning, on training images.
     pub candidates: usize,
+    /// Whether fine-tuning is taught: by the baseline, or by the teacher that `train.distil` names.
+    pub teach: bool,
     /// What is pruned.
     pub prune: PruneOptions,
     /// What all three trainings share.
@@ -46,6 +48,7 @@ impl Default for SlimOptions {
             iterations: 1,
             max_drop: 0.05,
             candidates: 1,
+            teach: true,
             prune: PruneOptions::default(),
             train: TrainOptions::default(),
         }
@@ -71,7 +74,7 @@ impl SlimOptions {
     /// The options of baseline training.
     #[must_use]
     pub fn baseline(&self) -> TrainOptions {
-        TrainOptions { epochs: self.baseline_epochs.max(1), sparsity: None, ..self.train.clone() }
+        TrainOptions { epochs: self.baseline_epochs.max(1), sparsity: None, distil: None, ..self.train.clone() }
     }
 
     /// The options of sparsity training. The rate stays up: what it is times the number of steps is what the
@@ -83,6 +86,7 @@ impl SlimOptions {
             learning_rate: self.train.learning_rate * self.sparse_rate,
             sparsity: Some(self.sparsity.clone()),
             target: Some(self.prune.clone()),
+            distil: None,
             ..self.train.clone()
         }
     }
@@ -94,6 +98,7 @@ impl SlimOptions {
             epochs: self.fine_tune_epochs.max(1),
             learning_rate: self.train.learning_rate * self.fine_tune_rate,
             sparsity: None,
+            distil: self.teach.then(|| self.train.distil.clone().unwrap_or_default()),
             ..self.train.clone()
         }
     }

@@ -20,6 +20,9 @@ pub(super) struct Checkpoint {
     place: String,
 }
 
+/// Names of the arrays of distillation's adaptation layers, where there are any.
+const ADAPTATION: [&str; 3] = ["adaptation.parameters", "adaptation.velocity", "adaptation.gradients"];
+
 /// Names of the arrays in the file.
 const ARRAYS: [&str; 5] = ["parameters", "statistics", "velocity", "average.parameters", "average.statistics"];
 
@@ -33,17 +36,23 @@ impl Checkpoint {
             &trainer.averages.0,
             &trainer.averages.1,
         ];
-        let raw = arrays.map(|a| a.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
-        let views = ARRAYS.iter().zip(&raw).map(|(name, bytes)| {
+        let adaptation = trainer.distillation.iter().flat_map(|d| ADAPTATION.into_iter().zip(d.state()));
+        let arrays = ARRAYS.into_iter().zip(arrays).chain(adaptation);
+        let bytes = |a: &[f32]| a.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let raw: Vec<(&str, Vec<u8>)> = arrays.map(|(name, array)| (name, bytes(array))).collect();
+        let views = raw.iter().map(|(name, bytes)| {
             (*name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes).expect("one dimension of whole floats"))
         });
         let json = |value| serde_json::to_string(&value).expect("plain data is JSON");
-        let meta = HashMap::from([
+        let mut meta = HashMap::from([
             ("options".to_owned(), json(serde_json::json!(options))),
             ("epochs".to_owned(), json(serde_json::json!(epochs))),
             ("best".to_owned(), best.to_bits().to_string()),
             ("updates".to_owned(), trainer.updates.to_string()),
         ]);
+        if let Some(distillation) = &trainer.distillation {
+            meta.insert("teacher".to_owned(), distillation.fingerprint().to_owned());
+        }
         let bytes = safetensors::serialize(views, Some(meta)).expect("names are unique and shapes fit");
         Self { bytes, place: FILE.to_owned() }
     }
@@ -95,6 +104,15 @@ impl Checkpoint {
         trainer.velocity = take();
         trainer.averages = (take(), take());
         trainer.updates = get("updates")?.parse().map_err(|e| self.broken(e))?;
+        if let Some(distillation) = &mut trainer.distillation {
+            let mut state = <[Vec<f32>; 3]>::default();
+            for (array, name) in state.iter_mut().zip(ADAPTATION) {
+                *array = floats(tensors.tensor(name).map_err(|e| self.broken(e))?.data());
+            }
+            if get("teacher")? != distillation.fingerprint() || !distillation.restore(state) {
+                return Err(self.broken("it was written with another teacher"));
+            }
+        }
         let best = f64::from_bits(get("best")?.parse().map_err(|e| self.broken(e))?);
         Ok((serde_json::from_str(get("epochs")?).map_err(|e| self.broken(e))?, best))
     }

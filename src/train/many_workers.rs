@@ -6,6 +6,7 @@ use yoloslim_core::labels::{self, Dataset, Split};
 use yoloslim_core::prune::{PruneOptions, Target};
 use yoloslim_core::{Error, Network};
 
+use super::distil::DistilOptions;
 use super::{Job, Sparsity, Strategy, TrainOptions, Trained, run};
 use crate::data::{Augment, synthetic};
 use crate::workers::{Workers, threads};
@@ -45,7 +46,12 @@ fn train(
     stop_in: Option<usize>,
 ) -> yoloslim_core::Result<Trained> {
     let network = Network::initialise(Cfg::parse(CFG.as_bytes())?, 1)?;
-    let job = Job { network, dataset, options, folder, threads: 1, workers };
+    let wider = CFG.replacen("filters=8", "filters=12", 1);
+    let teacher = match &options.distil {
+        Some(_) => Some(Network::initialise(Cfg::parse(wider.as_bytes())?, 7)?),
+        None => None,
+    };
+    let job = Job { network, teacher, dataset, options, folder, threads: 1, workers };
     let mut validations = 0;
     let mut validate = |_: &Network| {
         validations += 1;
@@ -113,6 +119,24 @@ fn accumulation_segments_and_sparsity_are_the_same_for_all_workers() {
     assert_like_one(3, &dataset, &TrainOptions { sparsity, ..options() });
     let target = Some(PruneOptions { target: Target::Channels(0.5), ..PruneOptions::default() });
     assert_like_one(2, &dataset, &TrainOptions { sparsity: Some(Sparsity::auto()), target, ..options() });
+}
+
+#[test]
+fn losses_on_heads_distil_the_same_for_all_workers_and_those_on_maps_are_refused() {
+    let (_folder, dataset) = data(9);
+    let distil = |names: &[&str]| {
+        let losses = names.iter().map(|name| name.parse().unwrap()).collect();
+        TrainOptions { distil: Some(DistilOptions { losses, ..DistilOptions::default() }), ..options() }
+    };
+    let on_heads = distil(&["soft-targets", "weighted-class", "bounded-box", "row-softmax", "score-softmax"]);
+    assert_like_one(2, &dataset, &on_heads);
+    let (_folder, dataset) = data(1);
+    assert_like_one(2, &dataset, &on_heads);
+    let folder = tempfile::tempdir().unwrap();
+    let messages = threads::run(2, |workers| {
+        train(&dataset, folder.path(), &distil(&["hint"]), workers, None).err().unwrap().to_string()
+    });
+    assert!(messages.iter().all(|m| m.contains("inside the nets")), "{messages:?}");
 }
 
 #[test]

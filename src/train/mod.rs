@@ -1,6 +1,7 @@
 //! Training: epochs over a data set that turn one network into another, with checkpoints after each.
 
 pub mod checkpoint;
+pub mod distil;
 pub mod loss;
 mod options;
 mod schedule;
@@ -9,6 +10,7 @@ mod timing;
 mod together;
 mod trainer;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -26,6 +28,7 @@ pub use timing::time_steps;
 use crate::data::{Augment, Loader, LoaderOptions, Share};
 use crate::workers::Workers;
 use checkpoint::Checkpoint;
+use distil::Distillation;
 use sparsity::Auto;
 use trainer::Trainer;
 
@@ -33,6 +36,8 @@ use trainer::Trainer;
 pub struct Job<'a> {
     /// The network to start from.
     pub network: Network,
+    /// The network that teaches it, where the options tell to distil.
+    pub teacher: Option<Network>,
     /// The images to train on.
     pub dataset: &'a Dataset,
     /// How.
@@ -87,12 +92,18 @@ pub fn run(
     validate: &mut dyn FnMut(&Network) -> Result<Evaluation>,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Trained> {
-    let Job { network, dataset, options, folder, threads, workers } = job;
+    let Job { network, teacher, dataset, options, folder, threads, workers } = job;
     options.check()?;
     let (width, height) = options.size.map_or((network.graph.input.width, network.graph.input.height), |s| (s, s));
     network.graph.resized(&network.cfg, width, height)?;
     let mut loader = Loader::new(dataset, loader_options(options, (width, height), threads, workers))?;
+    let distillation = match (&options.distil, teacher) {
+        (Some(distil), Some(teacher)) => Some(Distillation::new(teacher, &network.graph, distil, workers)?),
+        (Some(_), None) => return Err(distil::no_teacher()),
+        (None, _) => None,
+    };
     let mut trainer = Trainer::new(network, options, loader.batches_per_epoch(), workers);
+    trainer.distillation = distillation;
     let validate = &mut |network: &Network| validate_together(workers, validate, network);
     let mut epochs: Vec<EpochRecord> = Vec::new();
     let mut best = f64::NEG_INFINITY;
@@ -205,6 +216,7 @@ fn train_epoch(
 ) -> Result<EpochRecord> {
     let (start, images) = (Instant::now(), loader.images_per_epoch());
     let (mut loss, mut seen, mut waited) = (LossParts::default(), 0, 0.0);
+    let mut distilled = BTreeMap::new();
     let mut batches = loader.epoch(epoch, 0);
     for done in 1.. {
         let before = Instant::now();
@@ -222,6 +234,9 @@ fn train_epoch(
         mean.add(&loss, 1.0 - share);
         mean.add(&parts, share);
         loss = mean;
+        for (name, part) in trainer.distillation.iter().flat_map(Distillation::parts) {
+            *distilled.entry(name.to_owned()).or_insert(0.0) += part * count as f64 / images as f64;
+        }
         let learning_rate = trainer.learning_rate();
         observe(Event::Batch { epoch, done, batches: loader.batches_per_epoch(), loss, learning_rate });
     }
@@ -229,6 +244,7 @@ fn train_epoch(
     Ok(EpochRecord {
         epoch,
         loss: LossRecord { boxes: loss.boxes, objectness: loss.objectness, class: loss.class },
+        distilled,
         learning_rate: trainer.learning_rate(),
         gammas: GammaSummary::new(trainer.gammas_by_layer()),
         waited: waited / start.elapsed().as_secs_f64().max(1e-9),
@@ -249,6 +265,7 @@ mod many_workers;
 mod tests {
     use super::*;
     use crate::data::synthetic;
+    use distil::{DistilLoss, DistilOptions};
     use yoloslim_core::darknet::Cfg;
     use yoloslim_core::labels::{self, Split};
     use yoloslim_core::prune::{PruneOptions, Target};
@@ -259,6 +276,12 @@ mod tests {
         [convolutional]\nfilters=16\nactivation=linear\n\
         [yolo]\nmask=0,1\nanchors=8,8,16,16\nclasses=3\n";
 
+    /// A wider net of the same heads.
+    fn teacher() -> Network {
+        let wider = CFG.replace("filters=8", "filters=12");
+        Network::initialise(Cfg::parse(wider.as_bytes()).unwrap(), 7).unwrap()
+    }
+
     fn train(
         dataset: &Dataset,
         folder: &Path,
@@ -267,7 +290,8 @@ mod tests {
         stop_in: Option<usize>,
     ) -> Result<Trained> {
         let network = Network::initialise(Cfg::parse(CFG.as_bytes())?, 1)?;
-        let job = Job { network, dataset, options, folder, threads, workers: &Workers::alone() };
+        let teacher = options.distil.as_ref().map(|_| teacher());
+        let job = Job { network, teacher, dataset, options, folder, threads, workers: &Workers::alone() };
         let mut validations = 0;
         let mut validate = |_: &Network| {
             validations += 1;
@@ -286,14 +310,19 @@ mod tests {
         synthetic::generate(folder.path(), 1, 10, 2, 96).unwrap();
         let dataset = labels::load(&folder.path().join("data.yaml"), &Split::Train).unwrap();
         let target = Some(PruneOptions { target: Target::Channels(0.5), ..PruneOptions::default() });
-        for (name, sparsity) in [("fixed", Sparsity::fixed(0.01, Strategy::Protect)), ("auto", Sparsity::auto())] {
-            let sparsity = Some(sparsity);
+        let distil = Some(DistilOptions { losses: DistilLoss::all(), ..DistilOptions::default() });
+        for (name, sparsity, distil) in [
+            ("fixed", Some(Sparsity::fixed(0.01, Strategy::Protect)), None),
+            ("auto", Some(Sparsity::auto()), None),
+            ("distilled", None, distil),
+        ] {
             let options = TrainOptions {
                 epochs: 3,
                 batch: 4,
                 accumulate: 2,
                 sparsity,
                 target: target.clone(),
+                distil,
                 ..TrainOptions::default()
             };
             let [whole, stopped] = ["whole", "stopped"].map(|run| folder.path().join(format!("{name}-{run}")));
@@ -305,8 +334,12 @@ mod tests {
             let resumed = train(&dataset, &stopped, &options, 2, None).unwrap();
             assert_eq!(resumed.network, expected.network);
             assert_eq!(resumed.epochs.len(), 3);
-            let said = |t: &Trained| t.epochs.iter().map(|e| (e.loss, e.sparsity.clone())).collect::<Vec<_>>();
+            let said = |t: &Trained| {
+                t.epochs.iter().map(|e| (e.loss, e.sparsity.clone(), e.distilled.clone())).collect::<Vec<_>>()
+            };
             assert_eq!(said(&resumed), said(&expected));
+            let parts = if options.distil.is_some() { DistilLoss::all().len() } else { 0 };
+            assert_eq!(resumed.epochs[2].distilled.values().filter(|part| **part > 0.0).count(), parts, "{name}");
             let zeros = gammas_of(&resumed.network).filter(|g| *g == 0.0).count();
             let targets = resumed.epochs[2].sparsity.as_ref().map(|s| s.targets);
             assert!(targets.is_none_or(|targets| targets >= 6 && zeros >= targets), "{zeros} of {targets:?}");
@@ -316,6 +349,28 @@ mod tests {
     fn gammas_of(network: &Network) -> impl Iterator<Item = f32> + '_ {
         let norms = network.graph.convolutions().filter_map(|(layer, _)| network.conv(layer).norm.as_ref());
         norms.flat_map(|norm| norm.gamma.iter().copied())
+    }
+
+    #[test]
+    fn going_on_with_another_teacher_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        synthetic::generate(folder.path(), 1, 4, 2, 96).unwrap();
+        let dataset = labels::load(&folder.path().join("data.yaml"), &Split::Train).unwrap();
+        let distil = Some(DistilOptions::default());
+        let options = TrainOptions { epochs: 1, batch: 4, distil, ..TrainOptions::default() };
+        train(&dataset, folder.path(), &options, 1, None).unwrap();
+        let network = Network::initialise(Cfg::parse(CFG.as_bytes()).unwrap(), 1).unwrap();
+        let go_on = |teacher| {
+            let (network, folder) = (network.clone(), folder.path());
+            let workers = &Workers::alone();
+            let job = Job { network, teacher, dataset: &dataset, options: &options, folder, threads: 1, workers };
+            run(job, &mut |_| Ok(yoloslim_core::eval::evaluate(&Dataset::default(), &[])), &mut |_| {})
+        };
+        assert!(go_on(Some(teacher())).is_ok());
+        for (other, reason) in [(Some(network.clone()), "another teacher"), (None, "no teacher")] {
+            let message = go_on(other).err().unwrap().to_string();
+            assert!(message.contains(reason), "{message}");
+        }
     }
 
     #[test]

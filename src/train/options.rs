@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use yoloslim_core::prune::PruneOptions;
 use yoloslim_core::{Error, Result};
 
+use super::distil::DistilOptions;
 use super::loss::LossOptions;
 use super::schedule::Schedule;
 use super::sparsity::Sparsity;
@@ -47,6 +48,9 @@ pub struct TrainOptions {
     pub sparsity: Option<Sparsity>,
     /// What is going to be pruned: with `s = "auto"` the penalty draws just that to zero.
     pub target: Option<PruneOptions>,
+    /// A teacher's part in the loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distil: Option<DistilOptions>,
     /// Draw another input size every ten batches.
     pub multi_scale: bool,
     /// Augmentation.
@@ -78,6 +82,7 @@ impl Default for TrainOptions {
             ema_decay: 0.9999,
             sparsity: None,
             target: None,
+            distil: None,
             multi_scale: false,
             augment: Augment::default(),
             plain_share: 0.1,
@@ -118,6 +123,7 @@ impl TrainOptions {
         }
         self.sparsity.as_ref().map_or(Ok(()), Sparsity::check)?;
         self.target.as_ref().map_or(Ok(()), PruneOptions::check)?;
+        self.distil.as_ref().map_or(Ok(()), DistilOptions::check)?;
         self.augment.check()
     }
 }

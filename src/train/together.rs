@@ -52,11 +52,11 @@ impl<'w> GradientSums<'w> {
     }
 }
 
-/// The sum of all workers' parts of the loss.
+/// The sum of all workers' parts of the loss; distillation's is their sum already.
 pub(super) fn sum_parts(workers: &Workers, parts: LossParts) -> LossParts {
     let mut sums = [parts.boxes, parts.objectness, parts.class];
     workers.sum(&mut sums);
-    LossParts { boxes: sums[0], objectness: sums[1], class: sums[2] }
+    LossParts { boxes: sums[0], objectness: sums[1], class: sums[2], ..parts }
 }
 
 /// Fails on all workers if one starts from other numbers, images, labels or options than the leader.

@@ -6,6 +6,7 @@ use yoloslim_core::graph::Yolo;
 use yoloslim_core::{Network, Result};
 use yoloslim_kernels::{self as k, SgdStep};
 
+use super::distil::{Distillation, Lesson};
 use super::loss::{LossParts, Population, yolo_loss_share};
 use super::options::TrainOptions;
 use super::sparsity::{Course, Penalty, Strength};
@@ -32,6 +33,8 @@ pub(super) struct Trainer {
     penalty: Option<Penalty>,
     /// Who shares the batches.
     workers: Workers,
+    /// What a teacher adds to the loss.
+    pub distillation: Option<Distillation>,
 }
 
 impl Trainer {
@@ -54,6 +57,7 @@ impl Trainer {
                 Strength::Fixed(s) => Some(Penalty { s, strategy: sparsity.strategy, targets: None }),
                 Strength::Auto(_) => None,
             }),
+            distillation: None,
             updates_per_epoch: batches_per_epoch.div_ceil(options.accumulate),
             workers: workers.clone(),
             net,
@@ -67,21 +71,28 @@ impl Trainer {
         let heads: Vec<&Yolo> = self.heads.iter().collect();
         let mut population = Population::of(&self.options.loss, &heads, input, &batch.targets);
         let positives = self.workers.start_sum(&population.positives);
-        let (maps, tape) = self.net.forward(batch.images, batch.count, batch.width, batch.height)?;
+        let (maps, mut tape) = self.net.forward(batch.images, batch.count, batch.width, batch.height)?;
         let share = batch.count as f64 / batch.whole.max(1) as f64;
         let statistics = self.start_statistics(share as f32);
         if let Some(positives) = positives {
             population = Population { positives: positives.wait(), share };
         }
-        let (parts, mut slopes) =
+        let (mut parts, mut slopes) =
             yolo_loss_share(&self.options.loss, &heads, &maps, input, &batch.targets, &population);
         // A short batch counts by its share, so that every image of an epoch weighs the same.
         let weight = batch.whole as f32 / (self.options.batch * self.options.accumulate) as f32;
+        let mut features = Vec::new();
+        if let Some(distillation) = &mut self.distillation {
+            let (count, targets, hard) = (batch.count, &batch.targets, &self.options.loss);
+            let lesson = Lesson { count, size: input, targets, heads: &heads, maps: &maps, hard, share: weight.into() };
+            features = distillation.teach(&lesson, &mut self.net, &mut tape, &mut slopes)?;
+            parts.distil = distillation.parts().map(|(_, part)| part).sum();
+        }
         slopes.iter_mut().flat_map(|s| &mut s.values).for_each(|v| *v *= weight);
         self.gathered += 1;
         let due = self.gathered == self.options.accumulate || last;
         let mut sums = GradientSums::new(&self.workers, self.gradients.len());
-        self.net.backward_observed(tape, slopes, &mut self.gradients, &mut |from, gradients| {
+        self.net.backward_observed(tape, slopes, features, &mut self.gradients, &mut |from, gradients| {
             if due {
                 sums.complete(from, gradients);
             }
@@ -123,6 +134,7 @@ impl Trainer {
             // Their average is taken after the penalty has moved them.
             slots.gamma.iter().for_each(|g| sgd(g.clone(), &SgdStep { average_decay: 1.0, ..plain }));
         }
+        self.distillation.iter_mut().for_each(|d| d.update(&decayed));
         if let Some(penalty) = &self.penalty {
             let progress = self.updates as f64 / self.total_updates() as f64;
             penalty.step(&layout, self.net.parameters_mut(), rate, o.momentum, progress);

@@ -6,7 +6,7 @@ use crate::data::Target;
 
 /// One anchor of one cell that has to find one truth.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Positive {
+pub(in crate::train) struct Positive {
     /// Image in the batch.
     pub image: usize,
     /// Row of the cell.
@@ -29,7 +29,7 @@ fn size_iou(a: [f32; 2], b: [f32; 2]) -> f32 {
 /// that holds the truth's centre. A truth that no anchor fits goes to the best one, so that none is lost.
 ///
 /// `grids` are the heads' rows and columns, `input` the width and height of the net's input in pixels.
-pub(super) fn assign(
+pub(in crate::train) fn assign(
     heads: &[&Yolo],
     grids: &[(usize, usize)],
     input: (usize, usize),

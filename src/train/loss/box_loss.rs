@@ -19,7 +19,7 @@ pub enum BoxLoss {
 
 /// A box by centre and size, in cells.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Centred<T> {
+pub(in crate::train) struct Centred<T> {
     pub x: T,
     pub y: T,
     pub w: T,
@@ -27,7 +27,7 @@ pub(super) struct Centred<T> {
 }
 
 /// The box that raw outputs describe, relative to its cell's corner (reference: darknet.md, 'decoding').
-pub(super) fn decode(raw: [f64; 4], anchor: [f64; 2], scale: f64, new_coords: bool) -> Centred<Dual> {
+pub(in crate::train) fn decode(raw: [f64; 4], anchor: [f64; 2], scale: f64, new_coords: bool) -> Centred<Dual> {
     let [tx, ty, tw, th] = std::array::from_fn(|i| Dual::variable(raw[i], i));
     let offset = |t: Dual| (if new_coords { t } else { t.logistic() }) * scale - (scale - 1.0) / 2.0;
     // e^t of an untrained output may overflow: sizes end at e^7 anchors, about 1000.

@@ -52,6 +52,12 @@ impl Dual {
         self.chain(e, e)
     }
 
+    /// ln x
+    #[must_use]
+    pub fn ln(self) -> Self {
+        self.chain(self.value.ln(), 1.0 / self.value)
+    }
+
     /// arctan x
     #[must_use]
     pub fn atan(self) -> Self {

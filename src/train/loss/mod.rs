@@ -7,12 +7,13 @@ mod dual;
 use serde::{Deserialize, Serialize};
 use yoloslim_core::graph::Yolo;
 
+pub(super) use assign::{Positive, assign};
 pub use box_loss::BoxLoss;
-use box_loss::{Centred, decode};
+pub(super) use box_loss::{Centred, decode};
+pub(super) use dual::Dual;
 
 use crate::data::Target;
 use crate::model::HeadMap;
-use assign::{Positive, assign};
 
 /// Weights and thresholds of the loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,13 +53,16 @@ pub struct LossParts {
     pub objectness: f64,
     /// Weighted binary cross-entropy over the positives' classes.
     pub class: f64,
+    /// Weighted losses of distillation.
+    #[serde(default)]
+    pub distil: f64,
 }
 
 impl LossParts {
     /// The sum of the parts.
     #[must_use]
     pub fn total(&self) -> f64 {
-        self.boxes + self.objectness + self.class
+        self.boxes + self.objectness + self.class + self.distil
     }
 
     /// Adds `share` of another loss, for means over batches.
@@ -66,6 +70,7 @@ impl LossParts {
         self.boxes += share * other.boxes;
         self.objectness += share * other.objectness;
         self.class += share * other.class;
+        self.distil += share * other.distil;
     }
 }
 
@@ -128,15 +133,15 @@ pub fn yolo_loss_share(
 }
 
 /// One head's share of the loss.
-struct HeadTerm<'a> {
-    options: &'a LossOptions,
-    head: &'a Yolo,
-    map: &'a HeadMap,
-    input: (usize, usize),
+pub(super) struct HeadTerm<'a> {
+    pub options: &'a LossOptions,
+    pub head: &'a Yolo,
+    pub map: &'a HeadMap,
+    pub input: (usize, usize),
     /// Positives in the whole batch.
-    positives: f64,
+    pub positives: f64,
     /// The share that the map's images are of the whole batch's.
-    share: f64,
+    pub share: f64,
 }
 
 impl HeadTerm<'_> {
@@ -145,14 +150,33 @@ impl HeadTerm<'_> {
         5 + self.head.classes
     }
 
-    fn offset(&self, p: &Positive) -> usize {
+    /// Where a positive's numbers begin.
+    pub fn offset(&self, p: &Positive) -> usize {
         ((p.image * self.map.rows + p.row) * self.map.cols + p.col) * self.map.channels + p.anchor * self.stride()
     }
 
     /// The anchor's size in cells.
-    fn anchor(&self, anchor: usize) -> [f64; 2] {
+    pub fn anchor(&self, anchor: usize) -> [f64; 2] {
         let [w, h] = self.head.anchors[anchor].map(f64::from);
         [w * self.map.cols as f64 / self.input.0 as f64, h * self.map.rows as f64 / self.input.1 as f64]
+    }
+
+    /// The box that the raw outputs of a positive describe, in cells from its cell's corner.
+    pub fn decoded(&self, p: &Positive) -> Centred<Dual> {
+        let at = self.offset(p);
+        let raw = std::array::from_fn(|i| f64::from(self.map.values[at + i]));
+        decode(raw, self.anchor(p.anchor), f64::from(self.head.scale_x_y), self.head.new_coords)
+    }
+
+    /// The box that a positive should describe, in cells from its cell's corner.
+    pub fn truth(&self, p: &Positive, target: &Target) -> Centred<f64> {
+        let (cols, rows) = (self.map.cols as f64, self.map.rows as f64);
+        Centred {
+            x: f64::from(target.cx) * cols - p.col as f64,
+            y: f64::from(target.cy) * rows - p.row as f64,
+            w: f64::from(target.w) * cols,
+            h: f64::from(target.h) * rows,
+        }
     }
 
     /// Box and class terms; gives the objectness that every anchor should have.
@@ -178,17 +202,7 @@ impl HeadTerm<'_> {
     }
 
     fn box_term(&self, p: &Positive, target: &Target, share: f64, parts: &mut LossParts, gradient: &mut [f32]) -> f64 {
-        let at = self.offset(p);
-        let raw = std::array::from_fn(|i| f64::from(self.map.values[at + i]));
-        let pred = decode(raw, self.anchor(p.anchor), f64::from(self.head.scale_x_y), self.head.new_coords);
-        let (cols, rows) = (self.map.cols as f64, self.map.rows as f64);
-        let truth = Centred {
-            x: f64::from(target.cx) * cols - p.col as f64,
-            y: f64::from(target.cy) * rows - p.row as f64,
-            w: f64::from(target.w) * cols,
-            h: f64::from(target.h) * rows,
-        };
-        let (overlap, _) = self.options.box_loss.overlap(&pred, &truth);
+        let (overlap, _) = self.options.box_loss.overlap(&self.decoded(p), &self.truth(p, target));
         let weight = self.options.box_weight * share;
         parts.boxes += weight * (1.0 - overlap.value);
         gradient.iter_mut().zip(overlap.slope).for_each(|(g, s)| *g -= (weight * s) as f32);
