@@ -174,7 +174,7 @@ mod tests {
         }
         let gradients = adaptation.gradients.clone();
         assert!(gradients[..4].iter().all(|g| *g == 0.0));
-        for i in 4..gradients.len() {
+        for (i, slope) in gradients.iter().enumerate().skip(4) {
             let mut at = |step: f32| {
                 adaptation.parameters[i] += step;
                 let value = objective(&mut adaptation, &student);
@@ -182,7 +182,7 @@ mod tests {
                 value
             };
             let difference = (at(1e-2) - at(-1e-2)) / 2e-2;
-            assert!((f64::from(gradients[i]) - difference).abs() < 1e-4, "weight {i}: {} {difference}", gradients[i]);
+            assert!((f64::from(*slope) - difference).abs() < 1e-4, "weight {i}: {slope} {difference}");
         }
     }
 }

@@ -138,32 +138,40 @@ impl DistilLoss {
         }
     }
 
+    /// Its numbers beside the weight, and what each may be.
+    fn numbers(&self) -> Vec<Number> {
+        let temperature = |value| ("temperature", value, ABOVE_ZERO);
+        match self {
+            Self::SoftTargets(loss) => vec![temperature(loss.temperature)],
+            Self::WeightedClass(loss) => vec![("background", loss.background, ABOVE_ZERO)],
+            Self::BoundedBox(loss) => vec![("margin", loss.margin, f64::MIN..=f64::MAX)],
+            Self::RowSoftmax(loss) => vec![temperature(loss.temperature)],
+            Self::ScoreSoftmax(loss) => vec![temperature(loss.temperature), ("boxes", loss.boxes, 0.0..=f64::MAX)],
+            Self::Hint(_) => vec![],
+            Self::Masked(loss) => vec![("near", loss.near, 0.0..=1.0)],
+            Self::ChannelWise(loss) => vec![temperature(loss.temperature)],
+        }
+    }
+
     /// Checks its numbers.
     fn check(&self) -> Result<()> {
-        let (positive, other): (Vec<(&str, f64)>, Vec<(&str, f64, RangeInclusive<f64>)>) = match self {
-            Self::SoftTargets(l) => (vec![("weight", l.weight), ("temperature", l.temperature)], vec![]),
-            Self::WeightedClass(l) => (vec![("weight", l.weight), ("background", l.background)], vec![]),
-            Self::BoundedBox(l) => (vec![("weight", l.weight)], vec![("margin", l.margin, f64::MIN..=f64::MAX)]),
-            Self::RowSoftmax(l) => (vec![("weight", l.weight), ("temperature", l.temperature)], vec![]),
-            Self::ScoreSoftmax(l) => {
-                (vec![("weight", l.weight), ("temperature", l.temperature)], vec![("boxes", l.boxes, 0.0..=f64::MAX)])
-            }
-            Self::Hint(l) => (vec![("weight", l.weight)], vec![]),
-            Self::Masked(l) => (vec![("weight", l.weight)], vec![("near", l.near, 0.0..=1.0)]),
-            Self::ChannelWise(l) => (vec![("weight", l.weight), ("temperature", l.temperature)], vec![]),
-        };
-        let positive = positive.into_iter().map(|(name, value)| (name, value, f64::MIN_POSITIVE..=f64::MAX));
-        for (name, value, range) in positive.chain(other) {
+        let weight = ("weight", *self.clone().weight_mut(), ABOVE_ZERO);
+        for (name, value, range) in self.numbers().into_iter().chain([weight]) {
             if !range.contains(&value) {
                 let place = format!("--distil {}: {name}", self.name());
-                return Err(
-                    Error::at(place, format!("{value} is out of range")).fix("give a number such as its default")
-                );
+                let fix = format!("give a number from {:.0e} to {:.0e}", range.start(), range.end());
+                return Err(Error::at(place, format!("{value} is out of range")).fix(fix));
             }
         }
         Ok(())
     }
 }
+
+/// A number's name, its value and what it may be.
+type Number = (&'static str, f64, RangeInclusive<f64>);
+
+/// Weights and temperatures: what is larger makes no sense of a sum of losses near 1.
+const ABOVE_ZERO: RangeInclusive<f64> = 1e-9..=1e9;
 
 /// `NAME` or `NAME=WEIGHT`.
 impl FromStr for DistilLoss {
