@@ -191,7 +191,8 @@ mod tests {
             let slopes: Vec<Vec<f32>> = maps.iter().enumerate().map(|(i, m)| noise(m.len(), 30 + i as u64)).collect();
             let heads = heads.into_iter().map(|h| HeadMap { values: vec![0.0; h.values.len()], ..h }).collect();
             let mut gradient = vec![0.0; net.layout().parameters()];
-            net.backward_from(tape, heads, asked.into_iter().zip(slopes.clone()).collect(), &mut gradient);
+            let features = asked.into_iter().zip(slopes.clone()).collect();
+            net.backward_observed(tape, heads, features, &mut gradient, &mut |_, _| {});
             let start = net.parameters().to_vec();
             let direction = noise(start.len(), 50);
             let mut along = |step: f32| -> f64 {
