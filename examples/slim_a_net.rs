@@ -40,7 +40,16 @@ fn main() -> Result<()> {
 /// Trains in `folder` and gives the averaged net.
 fn fit(network: Network, dataset: &Dataset, options: &TrainOptions, folder: &Path) -> Result<Network> {
     yoloslim_core::files::create_folder(folder)?;
-    let job = train::Job { network, teacher: None, dataset, options, folder, threads: 2, workers: &Workers::alone() };
+    let job = train::Job {
+        network,
+        teacher: None,
+        dataset,
+        options,
+        folder,
+        threads: 2,
+        workers: &Workers::alone(),
+        rounding: None,
+    };
     let mut validate = |net: &Network| Detector::new(net, DetectOptions::for_evaluation(None))?.evaluate(dataset);
     Ok(train::run(job, &mut validate, &mut |_| {})?.network)
 }

@@ -9,7 +9,7 @@ use yoloslim_core::labels::{Dataset, check_classes};
 use yoloslim_core::{Error, Network, Result};
 
 use crate::data::{InferenceBatches, Rgb, letterbox};
-use crate::model::{HeadMap, Predictor};
+use crate::model::{Engine, HeadMap, Predictor};
 
 /// What counts as a detection, and at which input size.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,7 +42,7 @@ impl DetectOptions {
 
 /// A net ready to find objects.
 pub struct Detector {
-    predictor: Predictor,
+    engine: Box<dyn Engine>,
     heads: Vec<YoloHead>,
     classes: usize,
     options: DetectOptions,
@@ -54,6 +54,14 @@ impl Detector {
     /// # Errors
     /// A net without a `[yolo]` layer, or that does not take RGB images; a size that does not fit the net.
     pub fn new(network: &Network, options: DetectOptions) -> Result<Self> {
+        Self::with_engine(network, prepare(network, options.size)?, options)
+    }
+
+    /// Finds objects by what another engine makes of the net; the input is of the engine's size.
+    ///
+    /// # Errors
+    /// A net without a `[yolo]` layer, or that does not take RGB images.
+    pub fn with_engine(network: &Network, engine: Box<dyn Engine>, options: DetectOptions) -> Result<Self> {
         let heads: Vec<YoloHead> = network
             .graph
             .heads()
@@ -71,8 +79,7 @@ impl Detector {
             return Err(Error::at("[net]", format!("channels={}", network.graph.input.channels))
                 .fix("detection reads RGB images: use a net of channels=3"));
         }
-        let predictor = prepare(network, options.size)?;
-        Ok(Self { predictor, heads, classes: network.graph.classes(), options })
+        Ok(Self { engine, heads, classes: network.graph.classes(), options })
     }
 
     /// Takes the weights of a net with the same layers.
@@ -80,7 +87,7 @@ impl Detector {
     /// # Errors
     /// A net that does not fit the input size.
     pub fn replace_weights(&mut self, network: &Network) -> Result<()> {
-        self.predictor = prepare(network, self.options.size)?;
+        self.engine = prepare(network, self.options.size)?;
         Ok(())
     }
 
@@ -89,7 +96,7 @@ impl Detector {
     /// # Errors
     /// An image that can't be resized.
     pub fn detect(&mut self, image: &Rgb) -> Result<Vec<Detection>> {
-        let input = self.predictor.input();
+        let input = self.engine.input();
         let (pixels, geometry) = letterbox(image, input.width, input.height)?;
         let mut found = self.detect_inputs(&pixels, &[geometry]);
         Ok(found.pop().unwrap_or_default())
@@ -105,7 +112,7 @@ impl Detector {
         paths: Vec<PathBuf>,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<Detection>>> {
-        let input = self.predictor.input();
+        let input = self.engine.input();
         let threads = rayon::current_num_threads();
         let batches = InferenceBatches::new(paths, input.width, input.height, self.options.batch, threads)?;
         let mut found = Vec::new();
@@ -138,12 +145,12 @@ impl Detector {
 
     /// `inputs` is `[image][row][column][channel]`, one image for each geometry.
     fn detect_inputs(&mut self, inputs: &[f32], geometry: &[Letterbox]) -> Vec<Vec<Detection>> {
-        let maps = self.predictor.heads(inputs, geometry.len());
+        let maps = self.engine.heads(inputs, geometry.len());
         geometry.par_iter().enumerate().map(|(image, fit)| self.decode_image(&maps, image, fit)).collect()
     }
 
     fn decode_image(&self, maps: &[HeadMap], image: usize, geometry: &Letterbox) -> Vec<Detection> {
-        let input = self.predictor.input();
+        let input = self.engine.input();
         let mut found = Vec::new();
         for (head, map) in self.heads.iter().zip(maps) {
             let raw = map.image(image);
@@ -156,11 +163,11 @@ impl Detector {
     }
 }
 
-fn prepare(network: &Network, size: Option<(usize, usize)>) -> Result<Predictor> {
-    match size {
-        Some((width, height)) => Predictor::with_size(network, width, height),
-        None => Ok(Predictor::new(network)),
-    }
+fn prepare(network: &Network, size: Option<(usize, usize)>) -> Result<Box<dyn Engine>> {
+    Ok(Box::new(match size {
+        Some((width, height)) => Predictor::with_size(network, width, height)?,
+        None => Predictor::new(network),
+    }))
 }
 
 #[cfg(test)]

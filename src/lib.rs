@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod model;
 pub mod new_folder;
 pub mod prove;
+pub mod quant;
 pub mod reestimate;
 pub mod run_folder;
 pub mod search;

@@ -15,6 +15,7 @@ pub mod graph;
 pub mod labels;
 pub mod network;
 pub mod prune;
+pub mod quant;
 pub mod record;
 pub mod reference;
 

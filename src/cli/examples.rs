@@ -40,6 +40,10 @@ pub const PRUNE: &str = "Examples:
 pub const SENSITIVITY: &str = "Examples:
   yoloslim sensitivity base/best.cfg base/best.weights --data faces/ -o parts
   yoloslim sensitivity base/best.cfg base/best.weights --data faces/ --ratios 0.3,0.6 --images 128 -o parts";
+/// `quantize`.
+pub const QUANTIZE: &str = "Examples:
+  yoloslim quantize slim/slim.cfg slim/slim.weights --data faces/ --equalise --bias-correction -o int8
+  yoloslim quantize slim/slim.cfg slim/slim.weights --data faces/ --scheme nnie --equalise -o nnie";
 /// `profile`.
 pub const PROFILE: &str = "Examples:
   yoloslim profile show hi3519a yolov3.cfg

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use yoloslim::model::Predictor;
+use yoloslim::model::{Engine, Predictor};
+use yoloslim::quant::Simulation;
 use yoloslim_core::graph::Shape;
+use yoloslim_core::quant::Quantisation;
 use yoloslim_core::{Error, Network, Result, files};
 
 use super::net::NetArgs;
@@ -22,15 +24,18 @@ pub struct Heads {
     /// Where head0, head1, .. go, each [images, anchors * (5 + classes), rows, columns]
     #[arg(short, long, value_name = "NPZ")]
     output: PathBuf,
+    /// Compute as the quantised net of this quantisation.json would, which quantize wrote beside cfg and weights
+    #[arg(long, value_name = "JSON")]
+    quantisation: Option<PathBuf>,
 }
 
 impl Heads {
     pub fn run(self, term: Term) -> Result<()> {
         let images = read_images(&self.input)?;
         let network = self.net.read(term)?;
-        let mut predictor = self.predictor(&network, images.shape)?;
+        let mut engine = self.engine(&network, images.shape)?;
         let count = images.shape[0];
-        let maps = predictor.heads(&to_nhwc(&images), count);
+        let maps = engine.heads(&to_nhwc(&images), count);
         let arrays: Vec<_> = (0..)
             .zip(&maps)
             .map(|(i, m)| (format!("head{i}"), vec![count, m.channels, m.rows, m.cols], m.to_nchw()))
@@ -42,8 +47,8 @@ impl Heads {
         Ok(())
     }
 
-    /// A predictor for images of this shape, which may be of another size than the cfg's.
-    fn predictor(&self, network: &Network, [_, channels, height, width]: [usize; 4]) -> Result<Predictor> {
+    /// What runs images of this shape, which may be of another size than the cfg's.
+    fn engine(&self, network: &Network, [_, channels, height, width]: [usize; 4]) -> Result<Box<dyn Engine>> {
         let input = network.graph.input;
         if channels != input.channels {
             return Err(Error::at(
@@ -52,10 +57,28 @@ impl Heads {
             )
             .fix("give [images, channels, height, width]"));
         }
-        if input == (Shape { channels, height, width }) {
-            return Ok(Predictor::new(network));
+        let same_size = input == (Shape { channels, height, width });
+        match &self.quantisation {
+            Some(path) if same_size => {
+                let quantisation = Quantisation::read(path, &network.graph)?;
+                Ok(Box::new(Simulation::new(&network.folded(), &quantisation)))
+            }
+            Some(path) => Err(Error::at(
+                self.input.display(),
+                format!(
+                    "the images are {width}x{height}, but {} is for {}x{}",
+                    path.display(),
+                    input.width,
+                    input.height
+                ),
+            )
+            .fix("give images of that size")),
+            None if same_size => Ok(Box::new(Predictor::new(network))),
+            None => match Predictor::with_size(network, width, height) {
+                Ok(predictor) => Ok(Box::new(predictor)),
+                Err(e) => Err(e.inside(self.input.display())),
+            },
         }
-        Predictor::with_size(network, width, height).map_err(|e| e.inside(self.input.display()))
     }
 }
 

@@ -20,6 +20,8 @@ mod net;
 mod profile;
 mod prune;
 mod prune_knobs;
+mod quantize;
+mod quantize_report;
 mod sensitivity;
 mod slim;
 mod tensor_file;
@@ -90,6 +92,8 @@ enum Command {
     Prune(prune::Prune),
     #[command(after_help = examples::SENSITIVITY)]
     Sensitivity(sensitivity::SensitivityCommand),
+    #[command(after_help = examples::QUANTIZE)]
+    Quantize(quantize::Quantize),
     #[command(after_help = examples::PROFILE)]
     Profile(profile::ProfileCommand),
     Export(export::Export),
@@ -134,6 +138,7 @@ impl Command {
             Self::Demo(command) => command.run(term),
             Self::Prune(command) => command.run(term),
             Self::Sensitivity(command) => command.run(term),
+            Self::Quantize(command) => command.run(term),
             Self::Profile(command) => command.run(term),
             Self::Export(command) => command.run(term),
             Self::Anchors(command) => command.run(term),

@@ -92,6 +92,7 @@ impl Train {
             folder: folder.path(),
             threads: rayon::current_num_threads(),
             workers,
+            rounding: None,
         };
         let mut validate =
             |n: &Network| Detector::new(n, DetectOptions::for_evaluation(options.size))?.evaluate(&data.val);

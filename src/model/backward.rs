@@ -6,7 +6,7 @@ use yoloslim_core::graph::{Convolution, Op, Source};
 use yoloslim_kernels as k;
 
 use super::tape::{Saved, Tape};
-use super::train_net::TrainNet;
+use super::train_net::{TrainNet, kernel};
 use super::{HeadMap, forward, kernels, product, shared_norm};
 
 /// Gradients of the layers' outputs that have been met so far.
@@ -198,8 +198,8 @@ impl TrainNet {
         let dw = &mut gradients[slots.kernel.clone()];
         k::conv_backward_weights(&shape, tape.read(home), dz, dw, &mut self.scratch);
         let Some((dx, fresh)) = self.gradient_to_write(layer, 0, tape, maps) else { return };
-        let weights = &self.parameters[self.layout.slots(layer).kernel.clone()];
-        k::conv_backward_data(&shape, weights, dz, dx, !fresh, &mut self.scratch);
+        let weights = kernel(self.layout.slots(layer), &self.parameters, self.rounding.as_deref());
+        k::conv_backward_data(&shape, &weights, dz, dx, !fresh, &mut self.scratch);
     }
 
     fn route_backward(

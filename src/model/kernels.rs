@@ -4,7 +4,7 @@ use yoloslim_core::graph::{Activation, Convolution, MaxPool, Shape};
 use yoloslim_kernels as kernels;
 
 /// The kernels' name for an activation.
-pub(super) fn activation(activation: Activation) -> kernels::Activation {
+pub(crate) fn activation(activation: Activation) -> kernels::Activation {
     match activation {
         Activation::Linear => kernels::Activation::Linear,
         Activation::Leaky => kernels::Activation::Leaky,

@@ -41,6 +41,25 @@ impl HeadMap {
     }
 }
 
+/// What runs a detector's net.
+pub trait Engine: Send + Sync {
+    /// The shape of one input image.
+    fn input(&self) -> Shape;
+
+    /// As [`Predictor::heads`].
+    fn heads(&mut self, images: &[f32], count: usize) -> Vec<HeadMap>;
+}
+
+impl Engine for Predictor {
+    fn input(&self) -> Shape {
+        Self::input(self)
+    }
+
+    fn heads(&mut self, images: &[f32], count: usize) -> Vec<HeadMap> {
+        Self::heads(self, images, count)
+    }
+}
+
 /// A network made ready for inference at one input size.
 pub struct Predictor {
     graph: Graph,
@@ -143,7 +162,20 @@ impl Predictor {
         count: usize,
         observe: &mut dyn FnMut(usize, &[f32]),
     ) -> Vec<HeadMap> {
-        self.run(&Fusion::none(&self.graph), images, count, observe)
+        self.heads_altered(images, count, &mut |layer, map| observe(layer, map))
+    }
+
+    /// [`Predictor::heads_observed`] that lets every map be changed before it is read.
+    ///
+    /// # Panics
+    /// As [`Predictor::heads`].
+    pub fn heads_altered(
+        &mut self,
+        images: &[f32],
+        count: usize,
+        alter: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Vec<HeadMap> {
+        self.run(&Fusion::none(&self.graph), images, count, alter)
     }
 
     fn run(
@@ -151,14 +183,14 @@ impl Predictor {
         fusion: &Fusion,
         images: &[f32],
         count: usize,
-        observe: &mut dyn FnMut(usize, &[f32]),
+        alter: &mut dyn FnMut(usize, &mut [f32]),
     ) -> Vec<HeadMap> {
         assert_eq!(images.len(), count * self.graph.input.len(), "images of another shape than the net's input");
         let mut buffers: Vec<Option<Vec<f32>>> = vec![None; self.graph.layers.len()];
         for layer in 0..self.graph.layers.len() {
             if self.program.owns(layer) && !fusion.done_elsewhere(layer) {
-                let out = self.run_layer(fusion, layer, images, count, &buffers);
-                observe(layer, &out);
+                let mut out = self.run_layer(fusion, layer, images, count, &buffers);
+                alter(layer, &mut out);
                 let owner = fusion.residual(layer).map_or(layer, |(shortcut, _)| shortcut);
                 buffers[owner] = Some(out);
             }

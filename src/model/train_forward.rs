@@ -10,7 +10,7 @@ use yoloslim_kernels::{self as k, BatchNormView, Epilogue};
 use super::segments::keeps_before;
 use super::shared_norm::merge;
 use super::tape::{Saved, Tape};
-use super::train_net::TrainNet;
+use super::train_net::{TrainNet, kernel};
 use super::{HeadMap, forward, kernels};
 
 impl TrainNet {
@@ -21,11 +21,12 @@ impl TrainNet {
     /// An input size that does not fit the graph.
     pub fn forward(
         &mut self,
-        images: Vec<f32>,
+        mut images: Vec<f32>,
         count: usize,
         width: usize,
         height: usize,
     ) -> Result<(Vec<HeadMap>, Tape)> {
+        self.rounding.iter().for_each(|rounding| rounding.images(&mut images));
         let mut tape = Tape::new(self.graph_at(width, height)?, count, images);
         let mut heads = Vec::new();
         let ranges = self.segments.ranges().to_vec();
@@ -79,16 +80,19 @@ impl TrainNet {
             for source in tape.graph.layers[layer].inputs.clone() {
                 self.restore(self.program.home(source), tape);
             }
-            let before = self.run_layer(layer, tape, &mut saved);
+            let mut before = self.run_layer(layer, tape, &mut saved);
             if keeps_before(&tape.graph.layers[layer].op) {
+                self.rounding.iter().for_each(|rounding| rounding.before(layer, &mut before));
                 saved.before = Some(before);
             } else {
+                self.rounding.iter().for_each(|rounding| rounding.after(layer, &mut before));
                 saved.out = Some(before);
             }
         }
         if let Some(before) = &saved.before {
             let mut out = self.pool.take(before.len());
             self.normalise_activate(layer, tape, &saved, before, &mut out);
+            self.rounding.iter().for_each(|rounding| rounding.after(layer, &mut out));
             saved.out = Some(out);
         }
         tape.layers[layer] = saved;
@@ -114,9 +118,9 @@ impl TrainNet {
     fn convolve(&mut self, layer: usize, c: &Convolution, tape: &Tape, x: &[f32], z: &mut [f32], saved: &mut Saved) {
         let slots = self.layout.slots(layer);
         let shape = kernels::conv_shape(c, tape.graph.input_shape(layer), tape.count);
-        let kernel = &self.parameters[slots.kernel.clone()];
+        let kernel = kernel(slots, &self.parameters, self.rounding.as_deref());
         let bias = slots.gamma.is_none().then_some(&self.parameters[slots.bias.clone()]);
-        k::conv_forward_once(&shape, kernel, x, Epilogue::new(bias, k::Activation::Linear), z, &mut self.scratch);
+        k::conv_forward_once(&shape, &kernel, x, Epilogue::new(bias, k::Activation::Linear), z, &mut self.scratch);
         // A map that is computed again has the statistics that it had.
         if slots.gamma.is_none() || !saved.mean.is_empty() {
             return;

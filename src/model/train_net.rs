@@ -1,5 +1,6 @@
 //! Training: a network whose numbers are flat vectors, with a forward and a backward pass.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -8,9 +9,10 @@ use yoloslim_core::graph::Graph;
 use yoloslim_core::{Network, Result};
 use yoloslim_kernels::Scratch;
 
-use super::layout::Layout;
+use super::layout::{ConvSlots, Layout};
 use super::pool::Pool;
 use super::program::Program;
+use super::rounding::Rounding;
 use super::segments::Segments;
 use crate::workers::Workers;
 
@@ -34,6 +36,8 @@ pub struct TrainNet {
     pub(super) momentum: f32,
     /// The workers that batch statistics are taken over, where not over this one's images alone.
     pub(super) together: Option<Workers>,
+    /// What rounds numbers in the forward pass.
+    pub(super) rounding: Option<Arc<dyn Rounding>>,
 }
 
 /// The share of a batch's statistics in the running ones (reference: the field's PyTorch code).
@@ -67,6 +71,7 @@ impl TrainNet {
             scratch: Scratch::default(),
             momentum: MOMENTUM,
             together: None,
+            rounding: None,
             cfg,
             graph,
             header,
@@ -112,6 +117,11 @@ impl TrainNet {
         self.together = Some(workers);
     }
 
+    /// Rounds numbers in the forward passes to come, of a net without batch normalisation.
+    pub fn set_rounding(&mut self, rounding: Arc<dyn Rounding>) {
+        self.rounding = Some(rounding);
+    }
+
     /// The network with the given numbers, which must be of this layout.
     #[must_use]
     pub fn to_network(&self, parameters: &[f32], statistics: &[f32]) -> Network {
@@ -133,4 +143,13 @@ impl TrainNet {
         self.graphs.insert((width, height), Arc::clone(&graph));
         Ok(graph)
     }
+}
+
+/// The kernel of a convolution as the forward pass uses it.
+pub(super) fn kernel<'a>(slots: &ConvSlots, parameters: &'a [f32], rounding: Option<&dyn Rounding>) -> Cow<'a, [f32]> {
+    let kernel = &parameters[slots.kernel.clone()];
+    let Some(rounding) = rounding else { return Cow::Borrowed(kernel) };
+    let mut kernel = kernel.to_vec();
+    rounding.kernel(slots.layer, &mut kernel, &parameters[slots.bias.clone()]);
+    Cow::Owned(kernel)
 }

@@ -7,6 +7,7 @@ use yoloslim_core::{Network, Result};
 
 use crate::detect::{DetectOptions, Detector};
 use crate::evidence::spread;
+use crate::model::Engine;
 use crate::reestimate::reestimate_statistics;
 
 /// Images by which BN statistics are measured anew before a net is judged: 'a few batches' (EagleEye, Li et al. 2020).
@@ -37,6 +38,15 @@ impl Judge {
     pub fn accuracy(&self, network: &Network) -> Result<f64> {
         let evaluation = Detector::new(network, DetectOptions::for_evaluation(None))?.evaluate(&self.sample)?;
         Ok(evaluation.map50.unwrap_or(0.0))
+    }
+
+    /// mAP@0.5, 0 to 1, of what an engine makes of the net.
+    ///
+    /// # Errors
+    /// As [`Judge::accuracy`].
+    pub fn accuracy_of(&self, network: &Network, engine: Box<dyn Engine>) -> Result<f64> {
+        let mut detector = Detector::with_engine(network, engine, DetectOptions::for_evaluation(None))?;
+        Ok(detector.evaluate(&self.sample)?.map50.unwrap_or(0.0))
     }
 
     /// [`Judge::accuracy`] after BN statistics were measured anew.

@@ -236,6 +236,7 @@ impl Pipeline<'_> {
             folder: &folder,
             threads: self.threads,
             workers: self.workers,
+            rounding: None,
         };
         // A penalty moves the gammas faster than running statistics follow.
         let lags = options.sparsity.is_some();

@@ -51,7 +51,7 @@ fn train(
         Some(_) => Some(Network::initialise(Cfg::parse(wider.as_bytes())?, 7)?),
         None => None,
     };
-    let job = Job { network, teacher, dataset, options, folder, threads: 1, workers };
+    let job = Job { network, teacher, dataset, options, folder, threads: 1, workers, rounding: None };
     let mut validations = 0;
     let mut validate = |_: &Network| {
         validations += 1;

@@ -12,6 +12,7 @@ mod trainer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use yoloslim_core::eval::Evaluation;
@@ -26,6 +27,7 @@ pub use sparsity::{Sparsity, Strategy, Strength, gammas};
 pub use timing::time_steps;
 
 use crate::data::{Augment, Loader, LoaderOptions, Share};
+use crate::model::Rounding;
 use crate::workers::Workers;
 use checkpoint::Checkpoint;
 use distil::Distillation;
@@ -48,6 +50,8 @@ pub struct Job<'a> {
     pub threads: usize,
     /// Who does it together: all with the same job. The leader alone validates and writes.
     pub workers: &'a Workers,
+    /// What rounds numbers in the forward passes, to train for a quantised net.
+    pub rounding: Option<Arc<dyn Rounding>>,
 }
 
 /// What happens while training, for progress bars and logs.
@@ -92,7 +96,7 @@ pub fn run(
     validate: &mut dyn FnMut(&Network) -> Result<Evaluation>,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Trained> {
-    let Job { network, teacher, dataset, options, folder, threads, workers } = job;
+    let Job { network, teacher, dataset, options, folder, threads, workers, rounding } = job;
     options.check()?;
     let (width, height) = options.size.map_or((network.graph.input.width, network.graph.input.height), |s| (s, s));
     network.graph.resized(&network.cfg, width, height)?;
@@ -104,6 +108,7 @@ pub fn run(
     };
     let mut trainer = Trainer::new(network, options, loader.batches_per_epoch(), workers);
     trainer.distillation = distillation;
+    rounding.into_iter().for_each(|rounding| trainer.net.set_rounding(rounding));
     let validate = &mut |network: &Network| validate_together(workers, validate, network);
     let mut epochs: Vec<EpochRecord> = Vec::new();
     let mut best = f64::NEG_INFINITY;
@@ -291,7 +296,8 @@ mod tests {
     ) -> Result<Trained> {
         let network = Network::initialise(Cfg::parse(CFG.as_bytes())?, 1)?;
         let teacher = options.distil.as_ref().map(|_| teacher());
-        let job = Job { network, teacher, dataset, options, folder, threads, workers: &Workers::alone() };
+        let job =
+            Job { network, teacher, dataset, options, folder, threads, workers: &Workers::alone(), rounding: None };
         let mut validations = 0;
         let mut validate = |_: &Network| {
             validations += 1;
@@ -363,7 +369,16 @@ mod tests {
         let go_on = |teacher| {
             let (network, folder) = (network.clone(), folder.path());
             let workers = &Workers::alone();
-            let job = Job { network, teacher, dataset: &dataset, options: &options, folder, threads: 1, workers };
+            let job = Job {
+                network,
+                teacher,
+                dataset: &dataset,
+                options: &options,
+                folder,
+                threads: 1,
+                workers,
+                rounding: None,
+            };
             run(job, &mut |_| Ok(yoloslim_core::eval::evaluate(&Dataset::default(), &[])), &mut |_| {})
         };
         assert!(go_on(Some(teacher())).is_ok());

@@ -2,7 +2,6 @@
 
 use std::io::Read;
 
-use npyz::WriterBuilder;
 use yoloslim_core::{Network, files};
 
 use crate::fixtures::{Scene, json, stdout, yoloslim};
@@ -38,13 +37,7 @@ fn init_writes_a_net_for_the_classes_and_anchors_of_the_data() {
 #[test]
 fn heads_writes_one_array_a_head_in_nchw() {
     let scene = Scene::new();
-    let shape = [2u64, 3, 32, 32];
-    let mut bytes = Vec::new();
-    let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
-    let mut npy = options.writer(&mut bytes).begin_nd().unwrap();
-    npy.extend((0..2 * 3 * 32 * 32).map(|i| (i % 17) as f32 / 17.0)).unwrap();
-    npy.finish().unwrap();
-    let input = scene.write("x.npy", bytes);
+    let input = scene.npy("x.npy", [2, 3, 32, 32]);
     let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("out.npz"));
     stdout(&["heads", &cfg, &weights, "--input", &input, "-o", &out]);
     let mut zip = zip::ZipArchive::new(std::fs::File::open(out).unwrap()).unwrap();

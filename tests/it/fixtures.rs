@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use npyz::WriterBuilder;
 use tempfile::TempDir;
 use yoloslim_core::Network;
 use yoloslim_core::darknet::Cfg;
@@ -136,6 +137,16 @@ impl Scene {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         yoloslim::draw::save(&yoloslim::data::Rgb::filled(40, 30, [grey; 3]), &path).unwrap();
         path.display().to_string()
+    }
+
+    /// Writes a .npy of that shape and gives its path as an argument.
+    pub fn npy(&self, name: &str, shape: [u64; 4]) -> String {
+        let mut bytes = Vec::new();
+        let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
+        let mut npy = options.writer(&mut bytes).begin_nd().unwrap();
+        npy.extend((0..shape.iter().product::<u64>()).map(|i| (i % 17) as f32 / 17.0)).unwrap();
+        npy.finish().unwrap();
+        self.write(name, bytes)
     }
 
     /// Everything in the folder, folders too, sorted.

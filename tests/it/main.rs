@@ -5,5 +5,6 @@ mod commands;
 mod darknet_files;
 mod exports;
 mod fixtures;
+mod quantize;
 mod runs;
 mod trained_weights;

@@ -1,5 +1,6 @@
 //! A detector as one value: its cfg, the graph derived from it, and the weights of every convolution.
 
+mod fold;
 mod init;
 mod load;
 

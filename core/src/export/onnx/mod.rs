@@ -9,7 +9,7 @@ mod tests;
 use prost::Message;
 
 pub use builder::{GraphBuilder, Side};
-pub use operators::{ConvTensors, float_tensors, write_node};
+pub use operators::{ConvTensors, float_tensors, write_activation, write_node, write_operator};
 
 use super::folded::{FoldedNet, Head, Operator, Value};
 use super::proto::onnx::ModelProto;
@@ -113,10 +113,12 @@ pub fn check(net: &FoldedNet) -> Result<()> {
     Ok(())
 }
 
-fn batch(dynamic: bool) -> Side<'static> {
+/// The side of the images of a batch.
+pub(crate) fn batch(dynamic: bool) -> Side<'static> {
     if dynamic { Side::Named("batch") } else { Side::Fixed(1) }
 }
 
-fn sides(batch: Side<'static>, shape: crate::graph::Shape) -> [Side<'static>; 4] {
+/// The sides of a map of each image of a batch.
+pub(crate) fn sides(batch: Side<'static>, shape: crate::graph::Shape) -> [Side<'static>; 4] {
     [batch, Side::Fixed(shape.channels), Side::Fixed(shape.height), Side::Fixed(shape.width)]
 }

@@ -42,7 +42,8 @@ pub fn write_node(
     write_activation(graph, activation, &linear, output);
 }
 
-fn write_operator(
+/// [`write_node`] without the node's activation.
+pub fn write_operator(
     graph: &mut GraphBuilder,
     net: &FoldedNet,
     node: usize,
@@ -122,7 +123,7 @@ fn reorg(graph: &mut GraphBuilder, input: &str, from: Shape, stride: usize, outp
 }
 
 /// Adds an activation. Those that operator set 13 lacks are put together from what it has.
-fn write_activation(graph: &mut GraphBuilder, activation: Activation, input: &str, output: &str) {
+pub fn write_activation(graph: &mut GraphBuilder, activation: Activation, input: &str, output: &str) {
     let alpha = |alpha| vec![AttributeProto::float("alpha", alpha)];
     match activation {
         Activation::Linear => graph.node("Identity", &[input], output, vec![]),

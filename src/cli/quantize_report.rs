@@ -1,0 +1,161 @@
+//! What `quantize` has to say.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde::Serialize;
+use yoloslim::quant::{LayerSensitivity, QuantiseOptions, Quantised};
+use yoloslim_core::Result;
+use yoloslim_core::eval::Evaluation;
+use yoloslim_core::quant::{Calibration, Scheme};
+
+use crate::term::{self, Term};
+
+/// A loss of mAP@0.5 that quantisation should stay below: one point.
+pub const MOST_LOST: f64 = 0.01;
+
+/// The name of the written files, without their endings.
+pub const STEM: &str = "quantised";
+
+/// Accuracy on the validation images, 0 to 1; 0 where they hold no objects.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Accuracy {
+    map: f64,
+    map50: f64,
+}
+
+impl Accuracy {
+    /// The two figures of an evaluation.
+    pub fn of(evaluation: &Evaluation) -> Self {
+        Self { map: evaluation.map.unwrap_or(0.0), map50: evaluation.map50.unwrap_or(0.0) }
+    }
+}
+
+/// All that was measured; `report.json` and what `--json` prints.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    scheme: Scheme,
+    calibration: Calibration,
+    images: usize,
+    equalise: bool,
+    bias_correction: bool,
+    /// Convolutions in floating point, of 16 bits on NNIE.
+    float_layers: Vec<FloatLayer>,
+    /// Convolutions of 8 bits.
+    quantised_layers: usize,
+    before: Accuracy,
+    after: Accuracy,
+    fine_tuned: Option<Accuracy>,
+    sensitivity: Vec<LayerSensitivity>,
+}
+
+/// A convolution that is not quantised.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct FloatLayer {
+    layer: usize,
+    place: String,
+}
+
+impl Report {
+    pub fn new(
+        options: &QuantiseOptions,
+        quantised: &Quantised,
+        images: usize,
+        [before, after]: [Accuracy; 2],
+        fine_tuned: Option<Accuracy>,
+        sensitivity: Vec<LayerSensitivity>,
+    ) -> Self {
+        let graph = &quantised.network.graph;
+        let float = &quantised.quantisation.float_layers;
+        let named = |layer: &usize| FloatLayer { layer: *layer, place: graph.layers[*layer].place.clone() };
+        Self {
+            scheme: options.scheme,
+            calibration: options.calibration,
+            images,
+            equalise: options.equalise,
+            bias_correction: options.bias_correction,
+            float_layers: float.iter().map(named).collect(),
+            quantised_layers: graph.convolutions().count() - float.len(),
+            before,
+            after,
+            fine_tuned,
+            sensitivity,
+        }
+    }
+
+    /// mAP@0.5 lost in the end.
+    fn lost(&self) -> f64 {
+        self.before.map50 - self.fine_tuned.unwrap_or(self.after).map50
+    }
+
+    /// Prints the result, warns if too much is lost, and tells what can be done next.
+    pub fn tell(&self, json: bool, output: &Path, term: Term) -> Result<()> {
+        if self.lost() > MOST_LOST {
+            term.warn(self.advice());
+        }
+        if json {
+            return term::print_json(self);
+        }
+        term::print(&self.table())?;
+        let folder = output.display();
+        let net = format!("{folder}/{STEM}");
+        match self.scheme {
+            Scheme::Int8(_) => {
+                term.note(format!(
+                    "wrote {net}.onnx; the same net in floating point as {STEM}.cfg and .weights, report.json and \
+                     quantisation.json beside it"
+                ));
+                term.note(format!(
+                    "next: yoloslim heads {net}.cfg {net}.weights --quantisation {folder}/quantisation.json --input \
+                     X.npy -o OUT.npz, to compare with what the runtime gives"
+                ));
+            }
+            Scheme::Nnie => {
+                term.note(format!("wrote {net}.cfg and .weights, report.json, quantisation.json and hp.json"));
+                let layers: Vec<String> = self.float_layers.iter().map(|l| l.layer.to_string()).collect();
+                let hp = layers.join(",");
+                term.note(format!("next: yoloslim export {net}.cfg {net}.weights --format caffe --hp {hp} -o CAFFE"));
+            }
+        }
+        Ok(())
+    }
+
+    fn advice(&self) -> String {
+        let mut ways = Vec::new();
+        if !self.equalise {
+            ways.push("--equalise");
+        }
+        if !self.bias_correction {
+            ways.push("--bias-correction");
+        }
+        if self.fine_tuned.is_none() {
+            ways.push("--fine-tune-epochs 10");
+        }
+        ways.push("--float-layers for the most sensitive");
+        format!("{:.1} points of mAP@0.5 are lost; try {}", self.lost() * 100.0, ways.join(", "))
+    }
+
+    fn table(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String does not fail.
+        let mut line = |text: String| {
+            let _ = writeln!(out, "{text}");
+        };
+        line(format!("{:<24} {:>8} {:>8}", "validation images", "mAP@0.5", "mAP"));
+        let eight = if self.scheme == Scheme::Nnie { "on the chip, simulated" } else { "8 bits, simulated" };
+        let rows = [("float", Some(self.before)), (eight, Some(self.after)), ("fine-tuned", self.fine_tuned)];
+        for (name, accuracy) in rows.iter().filter_map(|(name, a)| Some((name, (*a)?))) {
+            line(format!("{name:<24} {:>8.4} {:>8.4}", accuracy.map50, accuracy.map));
+        }
+        let kind = if self.scheme == Scheme::Nnie { "16 bits (_hp)" } else { "floating point" };
+        let layers: Vec<String> = self.float_layers.iter().map(|l| l.layer.to_string()).collect();
+        line(format!("{} convolutions of 8 bits; in {kind}: {}", self.quantised_layers, layers.join(", ")));
+        if !self.sensitivity.is_empty() {
+            line(format!("\n{:<28} {:>10}", "layer, quantised alone", "head error"));
+        }
+        for s in &self.sensitivity {
+            line(format!("{:<28} {:>8.2} %", s.place, s.head_error * 100.0));
+        }
+        out
+    }
+}

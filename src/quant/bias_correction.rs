@@ -1,0 +1,63 @@
+//! Rounding weights and activations shifts the mean of each filter; its bias can take that back (Nagel et al. 2019,
+//! 'Data-free quantization through weight equalization and bias correction', section 4.2, with means measured on images
+//! as in its appendix D).
+
+use std::path::PathBuf;
+
+use yoloslim_core::quant::Quantisation;
+use yoloslim_core::{Network, Result};
+
+use super::Simulation;
+use super::simulation::take_activations;
+use crate::data::InferenceBatches;
+use crate::model::Predictor;
+
+/// Images that means are measured on, all in one forward pass.
+const IMAGES: usize = 32;
+
+/// Shifts the bias of every convolution by what quantisation takes from its mean, in layer order: each layer sees its
+/// inputs as they are after the layers before were corrected.
+///
+/// # Errors
+/// An image that can't be read.
+pub(super) fn correct_biases(network: &mut Network, quantisation: &Quantisation, paths: &[PathBuf]) -> Result<()> {
+    let step = paths.len().div_ceil(IMAGES).max(1);
+    let some: Vec<PathBuf> = paths.iter().step_by(step).cloned().collect();
+    let (input, threads) = (network.graph.input, rayon::current_num_threads());
+    for batch in InferenceBatches::new(some, input.width, input.height, IMAGES, threads)? {
+        let batch = batch?;
+        let wanted = float_means(network, &batch.images, batch.count);
+        let mut simulation = Simulation::new(network, quantisation);
+        simulation.heads_altered(&batch.images, batch.count, &mut |layer, map| {
+            let Some(wanted) = &wanted[layer] else { return };
+            let shifts: Vec<f32> =
+                means(map, wanted.len()).iter().zip(wanted).map(|(is, wanted)| wanted - is).collect();
+            map.chunks_exact_mut(shifts.len())
+                .for_each(|pixel| pixel.iter_mut().zip(&shifts).for_each(|(v, shift)| *v += shift));
+            network.conv_mut(layer).bias.iter_mut().zip(&shifts).for_each(|(bias, shift)| *bias += shift);
+        });
+    }
+    Ok(())
+}
+
+/// The mean of each filter of each convolution before its activation function, in floating point.
+fn float_means(network: &Network, images: &[f32], count: usize) -> Vec<Option<Vec<f32>>> {
+    let mut linear = network.clone();
+    let activations = take_activations(&mut linear.graph);
+    let mut found: Vec<Option<Vec<f32>>> = vec![None; network.graph.layers.len()];
+    Predictor::new(&linear).heads_altered(images, count, &mut |layer, map| {
+        found[layer] = network.weights[layer].as_ref().map(|weights| means(map, weights.bias.len()));
+        yoloslim_kernels::activate(map, crate::model::activation(activations[layer]));
+    });
+    found
+}
+
+/// The mean of each channel of `[..][channel]`.
+fn means(map: &[f32], channels: usize) -> Vec<f32> {
+    let mut sums = vec![0.0f64; channels];
+    for pixel in map.chunks_exact(channels) {
+        sums.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += f64::from(*v));
+    }
+    let pixels = (map.len() / channels.max(1)).max(1) as f64;
+    sums.iter().map(|sum| (sum / pixels) as f32).collect()
+}
