@@ -10,7 +10,6 @@ pub(crate) struct Columns(pub(crate) usize);
 
 impl Columns {
     /// Number of panels.
-    #[inline(always)]
     pub(crate) fn panels(self) -> usize {
         self.0.div_ceil(NR)
     }
@@ -21,19 +20,16 @@ impl Columns {
     }
 
     /// The columns of a panel that there are.
-    #[inline(always)]
     pub(crate) fn of(self, panel: usize) -> Range<usize> {
         panel * NR..self.0.min((panel + 1) * NR)
     }
 
     /// Columns of a panel as it is packed, 16 or 8.
-    #[inline(always)]
     pub(crate) fn width(self, panel: usize) -> usize {
         self.of(panel).len().next_multiple_of(LANES)
     }
 
     /// Where a panel with `depth` rows lies among all of them, panel by panel.
-    #[inline(always)]
     pub(crate) fn place(self, panel: usize, depth: usize) -> Range<usize> {
         let start = panel * NR * depth;
         start..start + self.width(panel) * depth

@@ -6,8 +6,6 @@
 
 use super::vector::{Row, on_each_path};
 use crate::path::Path;
-use crate::share::SharedMut;
-use std::ops::Range;
 
 /// Rows of a tile.
 pub(crate) const MR: usize = 6;
@@ -72,50 +70,6 @@ on_each_path! {
     fn multiply_half(used: usize, rows: Rows, columns: &[f32], to: &mut [f32], stride: usize) => multiply_rows::<Half>
 }
 
-/// Rows of a product that lie `row` apart, with a segment of the depth in each of some planes.
-#[derive(Clone, Copy)]
-pub(crate) struct Planes<'a> {
-    pub(crate) values: &'a [f32],
-    /// For each segment the start of its first row.
-    pub(crate) starts: &'a [usize],
-    pub(crate) row: usize,
-    /// Number of rows.
-    pub(crate) count: usize,
-    /// Length of a segment.
-    pub(crate) run: usize,
-}
-
-/// As [`multiply`] for all rows of some planes.
-///
-/// # Safety
-/// No other task writes `width` values of each row of `to`, which are `stride` apart.
-///
-/// # Panics
-/// If a slice is too short.
-#[inline(always)]
-pub(crate) unsafe fn multiply_planes(
-    path: Path,
-    width: usize,
-    rows: Planes,
-    columns: &[f32],
-    to: SharedMut,
-    stride: usize,
-) {
-    if width == NR {
-        planes_whole(path, rows, columns, to, stride);
-    } else {
-        planes_half(path, rows, columns, to, stride);
-    }
-}
-
-on_each_path! {
-    fn planes_whole(rows: Planes, columns: &[f32], to: SharedMut, stride: usize) => multiply_each::<Row>
-}
-
-on_each_path! {
-    fn planes_half(rows: Planes, columns: &[f32], to: SharedMut, stride: usize) => multiply_each::<Half>
-}
-
 /// Transposed product of `used` columns of `left` with `right`, which has `width` columns, 16 or 8:
 /// `to[i * stride + j] += sum over k of left[k * left_stride + i] * right[width k + j]`, or `=` if `fresh`.
 ///
@@ -136,15 +90,6 @@ on_each_path! {
 
 on_each_path! {
     fn outer_half(used: usize, pair: Outer, to: &mut [f32], stride: usize, fresh: bool) => multiply_columns::<Half>
-}
-
-/// Divides a range into as few parts as there are with at most `most` in each, of sizes as even as can be: a few rows left
-/// over would take the registers almost as long as many.
-#[inline(always)]
-pub(crate) fn parts(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
-    let count = range.len().div_ceil(most);
-    let at = move |part: usize| range.start + range.len() * part / count;
-    (0..count).map(move |part| at(part)..at(part + 1))
 }
 
 /// Calls `$kernel::<_, USED>` with the number of used rows as a constant.
@@ -177,44 +122,6 @@ unsafe fn multiply_used<R: Row, const USED: usize>(rows: Rows, mut columns: *con
     for starts in rows.starts {
         // SAFETY: `columns` holds a row for each step, rows `run` values from each start.
         unsafe {
-            sums.add_products(rows.run, |k, i| *starts[i].add(k), columns);
-            columns = columns.add(rows.run * R::WIDTH);
-        }
-    }
-    // SAFETY: `to` holds `USED` rows.
-    sums.for_each(|i, sum| unsafe { sum.store(to.add(i * stride)) });
-}
-
-#[inline(always)]
-fn multiply_each<R: Row>(rows: Planes, columns: &[f32], to: SharedMut, stride: usize) {
-    let last = rows.starts.iter().max().map_or(0, |start| start + (rows.count - 1) * rows.row + rows.run);
-    assert!(rows.values.len() >= last && columns.len() >= rows.starts.len() * rows.run * R::WIDTH);
-    for Range { start, end } in parts(0..rows.count, MR) {
-        let used = end - start;
-        // SAFETY: just checked; the caller of `multiply_planes` vouches for the rows of `to`.
-        unsafe {
-            let to = to.part(start * stride, (used - 1) * stride + R::WIDTH).as_mut_ptr();
-            with_used!(used, planes_used::<R>(rows, start, columns.as_ptr(), to, stride));
-        }
-    }
-}
-
-/// # Safety
-/// The rows from `first` on, `columns` and `to` are long enough for [`multiply_planes`].
-#[inline(always)]
-unsafe fn planes_used<R: Row, const USED: usize>(
-    rows: Planes,
-    first: usize,
-    mut columns: *const f32,
-    to: *mut f32,
-    stride: usize,
-) {
-    let mut sums = Sums::<R, USED>::zero();
-    for start in rows.starts {
-        // SAFETY: `columns` holds a row for each step, each segment `run` values of each row.
-        unsafe {
-            let start = rows.values.as_ptr().add(start + first * rows.row);
-            let starts: [*const f32; USED] = std::array::from_fn(|i| start.add(i * rows.row));
             sums.add_products(rows.run, |k, i| *starts[i].add(k), columns);
             columns = columns.add(rows.run * R::WIDTH);
         }

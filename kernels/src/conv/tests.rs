@@ -147,22 +147,12 @@ fn plain(size: usize, channels_in: usize, channels_out: usize) -> ConvShape {
 }
 
 #[test]
-fn many_tiles_match_double_precision_whether_their_sums_stay_in_the_cache_or_not() {
-    // Few and many input channels, in one block and in several, and so many units that tasks have sums of their own.
-    for (sizes, channels) in [((5, 38, 38), (56, 24)), ((1, 21, 23), (56, 19)), ((8, 38, 38), (12, 40))] {
-        check(&three_by_three(sizes, channels, 1, 1)).unwrap();
-    }
-    check(&three_by_three((1, 50, 50), (50, 24), 2, 1)).unwrap();
-}
-
-#[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let strided = ConvShape { stride_y: 2, stride_x: 2, ..plain(3, 24, 40) };
     let transformed = ConvShape { height: 104, width: 103, channels_in: 64, channels_out: 128, ..strided };
     assert_eq!(Scheme::of(&transformed, Work::Training), Some(Scheme::Strided));
     let depthwise = ConvShape { groups: 48, ..plain(3, 48, 48) };
-    let narrow = ConvShape { batch: 3, height: 52, width: 49, ..plain(3, 19, 23) };
-    for shape in [plain(3, 3, 16), plain(3, 64, 96), plain(1, 40, 75), narrow, strided, transformed, depthwise] {
+    for shape in [plain(3, 3, 16), plain(3, 64, 96), plain(1, 40, 75), strided, transformed, depthwise] {
         let (x, weights, dy) =
             (noise(shape.input_len(), 1), noise(shape.weights_len(), 2), noise(shape.output_len(), 3));
         let run = |threads: usize| {

@@ -1,6 +1,5 @@
 //! The tiles of transformed convolutions: where they lie, and their transforms for the instructions in use.
 
-use super::columns::Columns;
 use super::epilogue::Epilogue;
 use super::grid::Plane;
 use super::microkernel::NR;
@@ -51,7 +50,7 @@ impl Tiles {
 
     /// Transforms an input tile to `to`: eight channels at a time, values of the source `plane` apart.
     pub(crate) fn transform_input(&self, path: Path, tile: usize, src: &[f32], to: SharedMut, plane: usize) {
-        let to = Target { to, columns: Columns(self.src.channels), unit: (0, 1), plane };
+        let to = Target { to, panel: NR, plane };
         match self.scheme {
             Scheme::Plain => self.transform_source::<transforms::Input, 6, 6>(path, tile, src, to),
             Scheme::Strided => self.transform_source::<strided::Input, 9, 9>(path, tile, src, to),
@@ -67,11 +66,11 @@ impl Tiles {
         to: Target,
     ) {
         let pixels = self.pixels(tile, self.src, self.scheme.steps().0, self.pad);
-        pixels_tile::<T, N, M>(path, &pixels, src, to);
+        pixels_tile::<T, N, M>(path, &pixels, src, self.src.channels, to);
     }
 
-    /// Transforms the gradient of an output tile to that of its sums, in panels of channels that each hold `unit.1` tiles,
-    /// of which this one is `unit.0`; sums are `plane` apart.
+    /// Transforms the gradient of an output tile to that of its sums, in panels of 16 channels, `panel` apart; sums `plane`
+    /// apart.
     ///
     /// # Panics
     /// For tiles of an input's gradient, which have no gradient themselves.
@@ -81,14 +80,14 @@ impl Tiles {
         tile: usize,
         dy: &[f32],
         to: SharedMut,
-        unit: (usize, usize),
+        panel: usize,
         plane: usize,
     ) {
         let pixels = self.pixels(tile, self.dst, self.scheme.steps().1, 0);
-        let to = Target { to, columns: Columns(self.dst.channels), unit, plane };
+        let to = Target { to, panel, plane };
         match self.scheme {
-            Scheme::Plain => pixels_tile::<transforms::OutputGradient, 4, 6>(path, &pixels, dy, to),
-            Scheme::Strided => pixels_tile::<strided::OutputGradient, 4, 5>(path, &pixels, dy, to),
+            Scheme::Plain => pixels_tile::<transforms::OutputGradient, 4, 6>(path, &pixels, dy, self.dst.channels, to),
+            Scheme::Strided => pixels_tile::<strided::OutputGradient, 4, 5>(path, &pixels, dy, self.dst.channels, to),
             Scheme::StridedData => unreachable!("weights are summed over tiles of the forward convolution"),
         }
     }
@@ -173,18 +172,16 @@ pub(crate) fn transform_kernel_gradient(
 /// Start of a pixel that is not there.
 const OUTSIDE: usize = usize::MAX;
 
-/// Where the values of a transformed tile go: to row `unit.0` of each panel of its channels, which has `unit.1` rows; its
-/// points are `plane` apart.
+/// Where the values of a transformed tile go: those of channel `c` to `c / 16 * panel + c % 16`, each `plane` apart.
 #[derive(Clone, Copy)]
 struct Target<'a> {
     to: SharedMut<'a>,
-    columns: Columns,
-    unit: (usize, usize),
+    panel: usize,
     plane: usize,
 }
 
 on_each_path! {
-    fn pixels_tile[T: Transform<N, M>, const N: usize, const M: usize] [T, N, M] (pixels: &[[usize; N]; N], src: &[f32], to: Target)
+    fn pixels_tile[T: Transform<N, M>, const N: usize, const M: usize] [T, N, M] (pixels: &[[usize; N]; N], src: &[f32], channels: usize, to: Target)
         => transform_pixels::<Vector>
 }
 
@@ -211,10 +208,11 @@ on_each_path! {
 fn transform_pixels<V: Vector, T: Transform<N, M>, const N: usize, const M: usize>(
     pixels: &[[usize; N]; N],
     src: &[f32],
+    channels: usize,
     to: Target,
 ) {
     let mut tile = [[V::splat(0.0); N]; N];
-    for channel in (0..to.columns.0).step_by(LANES) {
+    for channel in (0..channels).step_by(LANES) {
         for row in 0..N {
             for col in 0..N {
                 if pixels[row][col] != OUTSIDE {
@@ -224,8 +222,7 @@ fn transform_pixels<V: Vector, T: Transform<N, M>, const N: usize, const M: usiz
             }
         }
         let points = square::<T, V, N, M>(&tile);
-        let panel = channel / NR;
-        let place = to.columns.place(panel, to.unit.1).start + to.unit.0 * to.columns.width(panel) + channel % NR;
+        let place = channel / NR * to.panel + channel % NR;
         for (row, points) in points.iter().enumerate() {
             for (col, point) in points.iter().enumerate() {
                 // SAFETY: callers give each tile's values to one task; rows hold whole vectors.

@@ -2,12 +2,11 @@
 //! `M = Vt W` of the inputs `V: [unit][row]` and output gradients `W: [unit][column]`, summed over units (pixels, or
 //! tiles). Rows are input channels, columns are output channels.
 
-use super::columns::Columns;
 use super::grid::{self, Grid};
-use super::microkernel::{MR, NR, Outer, outer, parts};
+use super::microkernel::{MR, NR, Outer, outer};
 use super::scheme::{Scheme, Work};
 use super::tiles::{Tiles, transform_kernel_gradient};
-use super::vector::{LANES, copy_few};
+use super::vector::LANES;
 use super::winograd::{plane, row_length};
 use super::{Buffer, Scratch};
 use crate::path::Path;
@@ -25,7 +24,7 @@ const FUSED_BLOCK: usize = 160;
 /// The same where one thread gathers all points, which then fit the L2 cache.
 const SMALL_BLOCK: usize = 48;
 /// Values of `M` up to which units are divided among tasks that each have an `M` of their own.
-const SMALL_SUMS: usize = 400_000;
+const SMALL_SUMS: usize = 100_000;
 /// Those tasks; more would give other rounding, as would fewer.
 const PARTS: usize = 16;
 
@@ -76,7 +75,9 @@ pub(crate) fn add_by_tiles(
 struct Sizes {
     points: usize,
     rows: usize,
-    columns: Columns,
+    /// Columns rounded up to whole panels.
+    columns: usize,
+    real_columns: usize,
     units: usize,
     parts: usize,
     block: usize,
@@ -86,12 +87,12 @@ impl Sizes {
     fn new(points: usize, rows: usize, columns: usize, units: usize) -> Self {
         let small = points * rows * columns <= SMALL_SUMS && units >= PARTS * SMALL_BLOCK;
         let (parts, block) = if small { (PARTS, SMALL_BLOCK) } else { (1, BLOCK) };
-        Self { points, rows, columns: Columns(columns), units, parts, block }
+        Self { points, rows, columns: columns.next_multiple_of(NR), real_columns: columns, units, parts, block }
     }
 
     /// Values of a point of `M`, an odd number of cache lines.
     fn plane(&self) -> usize {
-        plane(self.rows, self.columns.padded())
+        plane(self.rows, self.columns)
     }
 
     /// Values of `M`.
@@ -164,18 +165,18 @@ impl Source<'_> {
         divide: bool,
         scratch: &'s Scratch,
     ) -> Block<'s> {
-        let (count, row) = (units.len(), row_length(sizes.rows));
-        let (v_plane, w_plane) = (plane(count, row), plane(count, sizes.columns.padded()));
+        let (count, row, columns) = (units.len(), row_length(sizes.rows), sizes.columns);
+        let (v_plane, w_plane) = (plane(count, row), plane(count, columns));
         let scheme = if let Source::Tiles { tiles, .. } = self { Some(tiles.scheme) } else { None };
         let mut v = scratch.take(sizes.points * v_plane);
         let mut w = scratch.take(scheme.map_or(1, Scheme::sums) * w_plane);
         let (to_v, to_w) = (SharedMut::new(&mut v), SharedMut::new(&mut w));
         let each = |at: usize| {
-            let to_v = to_v.offset(at * row);
+            let (to_v, to_w) = (to_v.offset(at * row), to_w.offset(at * NR));
             match self {
                 Source::Tiles { tiles, x, dy } => {
                     tiles.transform_input(path, units.start + at, x, to_v, v_plane);
-                    tiles.transform_gradient(path, units.start + at, dy, to_w, (at, count), w_plane);
+                    tiles.transform_gradient(path, units.start + at, dy, to_w, count * NR, w_plane);
                 }
                 Source::Pixels { grid, x, dy, group, side_by_side } => {
                     let Some(position) = grid.positions(units.start + at..units.start + at + 1).next() else { return };
@@ -188,11 +189,10 @@ impl Source<'_> {
                             None => to.fill(0.0),
                         }
                     }
-                    let dy = &dy[grid.destination(position) + group * sizes.columns.0..][..sizes.columns.0];
+                    let dy = &dy[grid.destination(position) + group * sizes.real_columns..][..sizes.real_columns];
                     for (panel, dy) in dy.chunks(NR).enumerate() {
-                        let place = sizes.columns.place(panel, count).start + at * sizes.columns.width(panel);
-                        // SAFETY: as above; a chunk has at most 16 values.
-                        unsafe { copy_few(dy.as_ptr(), to_w.part(place, dy.len()).as_mut_ptr(), dy.len()) };
+                        // SAFETY: as above.
+                        unsafe { to_w.part(panel * count * NR, dy.len()) }.copy_from_slice(dy);
                     }
                 }
             }
@@ -211,16 +211,16 @@ impl Block<'_> {
     fn add_fused(&self, path: Path, scheme: Scheme, sizes: &Sizes, dw: SharedMut) {
         /// Values of a point.
         const PLANE: usize = MR * NR;
-        let panels = sizes.columns.panels();
+        let panels = sizes.columns / NR;
         let rows = sizes.rows.div_ceil(MR).div_ceil(PARTS.div_ceil(panels)) * MR;
         let splits = sizes.rows.div_ceil(rows.max(1));
         (0..panels * splits).into_par_iter().for_each(|task| {
             let (panel, split) = (task / splits, task % splits);
             let mut sums = vec![0.0; sizes.points * PLANE];
-            for Range { start: row, end } in parts(split * rows..sizes.rows.min((split + 1) * rows), MR) {
-                let used = end - row;
+            for row in (split * rows..sizes.rows.min((split + 1) * rows)).step_by(MR) {
+                let used = (sizes.rows - row).min(MR);
                 for (point, sums) in sums.chunks_exact_mut(PLANE).enumerate() {
-                    outer(path, sizes.columns.width(panel), used, self.pair(sizes, point, row, panel), sums, NR, true);
+                    outer(path, NR, used, self.pair(point, row, panel), sums, NR, true);
                 }
                 for at in 0..used {
                     // SAFETY: the task owns these rows and columns.
@@ -231,9 +231,9 @@ impl Block<'_> {
     }
 
     /// The units of a point: input channels from `row` on, and a panel of output channels.
-    fn pair(&self, sizes: &Sizes, point: usize, row: usize, panel: usize) -> Outer<'_> {
+    fn pair(&self, point: usize, row: usize, panel: usize) -> Outer<'_> {
         let columns = self.scheme.map_or(0, |scheme| scheme.sum(point)) * self.w_plane;
-        let right = &self.w[columns..][sizes.columns.place(panel, self.count)];
+        let right = &self.w[columns + panel * self.count * NR..][..self.count * NR];
         Outer { depth: self.count, left: &self.v[point * self.v_plane + row..], stride: self.row, right }
     }
 
@@ -246,14 +246,13 @@ impl Block<'_> {
         let to = SharedMut::new(sums);
         let each = |task: usize| {
             let (point, split) = (task / splits, task % splits);
-            let columns = sizes.columns.padded();
-            for panel in 0..sizes.columns.panels() {
-                let width = sizes.columns.width(panel);
-                for Range { start: row, end } in parts(split * rows..sizes.rows.min((split + 1) * rows), MR) {
-                    let start = point * sizes.plane() + row * columns + panel * NR;
+            for panel in 0..sizes.columns / NR {
+                for row in (split * rows..sizes.rows.min((split + 1) * rows)).step_by(MR) {
+                    let used = (sizes.rows - row).min(MR);
+                    let start = point * sizes.plane() + row * sizes.columns + panel * NR;
                     // SAFETY: the task owns these rows, of which it has one reference at a time.
-                    let to = unsafe { to.part(start, (end - row - 1) * columns + width) };
-                    outer(path, width, end - row, self.pair(sizes, point, row, panel), to, columns, fresh);
+                    let to = unsafe { to.part(start, (used - 1) * sizes.columns + NR) };
+                    outer(path, NR, used, self.pair(point, row, panel), to, sizes.columns, fresh);
                 }
             }
         };
@@ -272,7 +271,7 @@ fn add_plain(shape: &ConvShape, sizes: &Sizes, sums: &[f32], dw: &mut [f32]) {
         for point in 0..sizes.points {
             for row in 0..sizes.rows {
                 let (tap, input) = if sizes.points == taps { (point, row) } else { (row / inputs, row % inputs) };
-                dw[input * taps + tap] += sums[point * sizes.plane() + row * sizes.columns.padded() + column];
+                dw[input * taps + tap] += sums[point * sizes.plane() + row * sizes.columns + column];
             }
         }
     });
@@ -281,9 +280,9 @@ fn add_plain(shape: &ConvShape, sizes: &Sizes, sums: &[f32], dw: &mut [f32]) {
 /// Adds `Gt M G` to the weights.
 fn add_transformed(path: Path, scheme: Scheme, sizes: &Sizes, sums: &[f32], dw: &mut [f32]) {
     let dw = SharedMut::new(dw);
-    (0..sizes.columns.panels()).into_par_iter().for_each(|panel| {
+    (0..sizes.columns / NR).into_par_iter().for_each(|panel| {
         for row in 0..sizes.rows {
-            let sums = &sums[row * sizes.columns.padded() + panel * NR..];
+            let sums = &sums[row * sizes.columns + panel * NR..];
             // SAFETY: the task owns the columns of its panel.
             unsafe { add_row(path, scheme, sizes, (sums, sizes.plane()), row, panel, dw) };
         }
@@ -304,9 +303,9 @@ unsafe fn add_row(
     dw: SharedMut,
 ) {
     let mut taps = [[0.0; LANES]; 9];
-    for first in sizes.columns.of(panel).step_by(LANES) {
+    for first in (panel * NR..sizes.real_columns.min((panel + 1) * NR)).step_by(LANES) {
         transform_kernel_gradient(path, scheme, &sums[first - panel * NR..], plane, &mut taps);
-        for lane in 0..LANES.min(sizes.columns.0 - first) {
+        for lane in 0..LANES.min(sizes.real_columns - first) {
             // SAFETY: as the caller promises.
             let dw = unsafe { dw.part(((first + lane) * sizes.rows + row) * 9, 9) };
             dw.iter_mut().zip(&taps).for_each(|(dw, tap)| *dw += tap[lane]);

@@ -9,7 +9,7 @@
 use super::Scratch;
 use super::columns::Columns;
 use super::epilogue::Epilogue;
-use super::microkernel::{MR, NR, Planes, multiply_planes, parts};
+use super::microkernel::{MR, NR, Rows, multiply};
 use super::scheme::Scheme;
 use super::tiles::{Sums, Tiles, transform_kernel};
 use crate::path::Path;
@@ -78,6 +78,9 @@ impl Sum {
 fn rows_of(products: usize, inputs: usize) -> usize {
     (products * inputs) | 1
 }
+
+/// Most products of a sum.
+const MOST: usize = 4;
 
 impl Kernel {
     /// `weight(column, channel)` gives the nine weights; `flip` turns the kernel by half a turn.
@@ -183,6 +186,14 @@ pub(crate) fn run(
             block.compute_by_panels(path, kernel, &v, out, epilogue, scratch);
         }
     });
+}
+
+/// Divides a range into as few parts as there are with at most `most` in each, of sizes as even as can be: a few rows left
+/// over would take the registers almost as long as many.
+fn parts(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = range.len().div_ceil(most);
+    let at = move |part: usize| range.start + range.len() * part / count;
+    (0..count).map(move |part| at(part)..at(part + 1))
 }
 
 /// How sums lie in an `M` that holds the tiles and panels from the first ones on.
@@ -302,15 +313,19 @@ impl Block<'_> {
         m: M,
         to: SharedMut,
     ) {
-        let (row, plane) = (row_length(kernel.inputs), self.plane(row_length(kernel.inputs)));
-        let starts = sum.products.iter().map(|&product| kernel.scheme.source(product) * plane + tiles.start * row);
-        let starts: Vec<usize> = starts.collect();
-        let planes = Planes { values: v, starts: &starts, row, count: tiles.len(), run: kernel.inputs };
         for panel in panels {
             let (columns, width) = (&kernel.values[kernel.place(sum, panel)], kernel.columns.width(panel));
-            let place = (tiles.start - m.first_tile) * m.row + (panel - m.first_panel) * NR;
-            // SAFETY: as the caller promises.
-            unsafe { multiply_planes(path, width, planes, columns, to.offset(place), m.row) };
+            for Range { start, end } in parts(tiles.clone(), MR) {
+                let used = end - start;
+                let starts = self.rows(kernel, sum, v, start, used);
+                let place = (start - m.first_tile) * m.row + (panel - m.first_panel) * NR;
+                // SAFETY: rows of `v` hold `inputs` values; the caller vouches for the panel.
+                let (rows, to) = unsafe {
+                    let rows = Rows::new(&starts[..sum.products.len()], kernel.inputs);
+                    (rows, to.part(place, (used - 1) * m.row + width))
+                };
+                multiply(path, width, used, rows, columns, to, m.row);
+            }
         }
     }
 
@@ -328,5 +343,16 @@ impl Block<'_> {
         let values = &values[(tile - m.first_tile) * m.row..];
         let sums = Sums { values, plane: m.plane, first, channels: end - first };
         self.tiles.transform_output(path, self.first + tile, sums, out, epilogue);
+    }
+
+    /// Starts of the `used` rows from tile `first` on, for each product of a sum.
+    fn rows(&self, kernel: &Kernel, sum: &Sum, v: &[f32], first: usize, used: usize) -> [[*const f32; MR]; MOST] {
+        let (row, plane) = (row_length(kernel.inputs), self.plane(kernel.inputs));
+        let mut starts = [[v.as_ptr(); MR]; MOST];
+        for (starts, &product) in starts.iter_mut().zip(&sum.products) {
+            let v = &v[kernel.scheme.source(product) * plane..][..self.count * row];
+            *starts = std::array::from_fn(|i| v[(first + i.min(used - 1)) * row..].as_ptr());
+        }
+        starts
     }
 }
