@@ -3,11 +3,9 @@
 //! Rows of the product are pixels: for each tap the kernel is handed the address of the pixel's channels, or of zeros
 //! outside the image (the indirect convolution of Dukhan, arXiv:1907.02129). Columns are output channels, packed once.
 
-use super::columns::Columns;
 use super::epilogue::Epilogue;
 use super::grid::Grid;
 use super::microkernel::{MR, NR, Rows, Tile, multiply};
-use super::vector::copy_few;
 use crate::activation::fix_activation;
 use crate::path::Path;
 use crate::share::SharedMut;
@@ -18,12 +16,12 @@ const BLOCK: usize = 16 * MR;
 /// Tasks below which the columns are divided too.
 const ENOUGH_TASKS: usize = 24;
 
-/// Weights as columns: `[group][panel][tap][source channel][column of the panel]`, missing columns zero.
+/// Weights as columns: `[group][panel of 16 columns][tap][source channel][16]`, missing columns zero.
 pub(crate) struct Panels {
     values: Vec<f32>,
     groups: usize,
     depth: usize,
-    columns: Columns,
+    columns: usize,
 }
 
 impl Panels {
@@ -36,27 +34,27 @@ impl Panels {
         weight: impl Fn(usize, usize, usize) -> &'w [f32] + Sync,
         mut values: Vec<f32>,
     ) -> Self {
-        let (depth, columns) = (grid.taps.len() * grid.run, Columns(columns));
+        let (taps, run) = (grid.taps.len(), grid.run);
+        let panels = columns.div_ceil(NR);
         values.clear();
-        values.resize(groups * depth * columns.padded(), 0.0);
-        values.par_chunks_mut((depth * columns.padded()).max(1)).enumerate().for_each(|(group, values)| {
-            values.par_chunks_mut((depth * NR).max(1)).enumerate().for_each(|(at, panel)| {
-                let (first, width) = (at * NR, columns.width(at));
-                for channel in 0..grid.run {
-                    for column in columns.of(at) {
-                        let from = weight(group, column, channel);
-                        for (place, tap) in grid.taps.iter().enumerate() {
-                            panel[(place * grid.run + channel) * width + column - first] = from[tap.index];
-                        }
+        values.resize(groups * panels * taps * run * NR, 0.0);
+        values.par_chunks_mut((taps * run * NR).max(1)).enumerate().for_each(|(at, panel)| {
+            let (group, first) = (at / panels, at % panels * NR);
+            for channel in 0..run {
+                for column in first..columns.min(first + NR) {
+                    let from = weight(group, column, channel);
+                    for (place, tap) in grid.taps.iter().enumerate() {
+                        panel[(place * run + channel) * NR + column - first] = from[tap.index];
                     }
                 }
-            });
+            }
         });
-        Self { values, groups, depth, columns }
+        Self { values, groups, depth: taps * run, columns }
     }
 
     fn panel(&self, group: usize, panel: usize) -> &[f32] {
-        &self.values[group * self.depth * self.columns.padded()..][self.columns.place(panel, self.depth)]
+        let size = self.depth * NR;
+        &self.values[(group * self.columns.div_ceil(NR) + panel) * size..][..size]
     }
 
     /// The memory, to pack other weights into.
@@ -68,7 +66,7 @@ impl Panels {
 /// Computes the whole grid: `dst = act(src * panels + bias) + residual`.
 pub(crate) fn run(path: Path, grid: &Grid, panels: &Panels, src: &[f32], dst: &mut [f32], epilogue: Epilogue) {
     let blocks = grid.pixels().div_ceil(BLOCK);
-    let count = panels.columns.panels();
+    let count = panels.columns.div_ceil(NR);
     assert_eq!(panels.depth, grid.taps.len() * grid.run, "weights packed for another kernel");
     let splits = ENOUGH_TASKS.div_ceil((blocks * panels.groups).max(1)).clamp(1, count);
     let width = count.div_ceil(splits);
@@ -154,13 +152,13 @@ unsafe fn run_panel(
     out: SharedMut,
     epilogue: Epilogue,
 ) {
-    let width = panels.columns.of(panel).len();
-    let first = group * panels.columns.0 + panel * NR;
+    let width = (panels.columns - panel * NR).min(NR);
+    let first = group * panels.columns + panel * NR;
     let mut bias = [0.0; NR];
     if let Some(all) = epilogue.bias {
         bias[..width].copy_from_slice(&all[first..first + width]);
     }
-    let (weights, packed) = (panels.panel(group, panel), panels.columns.width(panel));
+    let weights = panels.panel(group, panel);
     path.run(|| {
         fix_activation!(epilogue.activation, ACT => {
             let mut sums: Tile = [[0.0; NR]; MR];
@@ -169,7 +167,7 @@ unsafe fn run_panel(
                 let starts = &tiles.starts[at * tiles.taps..(at + 1) * tiles.taps];
                 // SAFETY: `RowTiles` took every address from a slice of `run` values.
                 let rows = unsafe { Rows::new(starts, tiles.run) };
-                multiply(path, packed, used, rows, weights, sums.as_flattened_mut(), NR);
+                multiply(path, used, rows, weights, sums.as_flattened_mut(), NR);
                 for (row, &to) in sums.iter().zip(destinations).take(used) {
                     let residual = epilogue.residual.map(|all| &all[to + first..][..width]);
                     // SAFETY: the caller vouches that nobody else writes there.
@@ -182,29 +180,19 @@ unsafe fn run_panel(
     });
 }
 
-/// Writes finished values; those of the panel beyond `to` are dropped.
+/// Writes finished values, a whole panel by vectors.
 #[inline(always)]
 fn store(to: &mut [f32], finished: impl Fn(usize) -> f32, residual: Option<&[f32]>, accumulate: bool) {
-    let mut values: [f32; NR] = std::array::from_fn(finished);
-    for more in residual.into_iter().chain(accumulate.then_some(&*to)) {
-        let more = widen(more);
-        values = std::array::from_fn(|j| values[j] + more[j]);
-    }
     if let Some(to) = to.first_chunk_mut::<NR>() {
-        *to = values;
-    } else {
-        // SAFETY: `to` has room for fewer values than there are.
-        unsafe { copy_few(values.as_ptr(), to.as_mut_ptr(), to.len()) };
+        let mut values: [f32; NR] = std::array::from_fn(finished);
+        if let Some(residual) = residual.and_then(|residual| residual.first_chunk::<NR>()) {
+            values = std::array::from_fn(|j| values[j] + residual[j]);
+        }
+        *to = if accumulate { std::array::from_fn(|j| to[j] + values[j]) } else { values };
+        return;
     }
-}
-
-/// Up to sixteen values, filled up with zeros.
-#[inline(always)]
-fn widen(values: &[f32]) -> [f32; NR] {
-    values.first_chunk::<NR>().copied().unwrap_or_else(|| {
-        let mut wide = [0.0; NR];
-        // SAFETY: there are fewer values than room for them.
-        unsafe { copy_few(values.as_ptr(), wide.as_mut_ptr(), values.len()) };
-        wide
-    })
+    for (j, to) in to.iter_mut().enumerate() {
+        let value = finished(j) + residual.map_or(0.0, |residual| residual[j]);
+        *to = if accumulate { *to + value } else { value };
+    }
 }

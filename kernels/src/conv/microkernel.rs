@@ -1,11 +1,10 @@
-//! The inner loops that all dense convolutions end in: a tile of 6 rows by 16 columns, or 8, kept in registers.
+//! The inner loops that all dense convolutions end in: a tile of 6 rows by 16 columns kept in registers.
 //!
 //! 6 x 16 is what AVX2's sixteen registers hold: twelve sums, two columns and one broadcast row value; on AVX-512 and
 //! NEON, which have 32, two sums of six registers each or 24. Rows are read where they lie, so activations are never
 //! repacked; columns (weights) come packed, 16 side by side.
 
 use super::vector::{Row, on_each_path};
-use crate::path::Path;
 
 /// Rows of a tile.
 pub(crate) const MR: usize = 6;
@@ -31,7 +30,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Two matrices whose product is summed over their rows: `left` with rows `stride` apart, `right` with 16 or 8 columns.
+/// Two matrices whose product is summed over their rows: `left` with rows `stride` apart, `right` with 16 columns.
 #[derive(Clone, Copy)]
 pub(crate) struct Outer<'a> {
     pub(crate) depth: usize,
@@ -40,56 +39,22 @@ pub(crate) struct Outer<'a> {
     pub(crate) right: &'a [f32],
 }
 
-/// Products of the first `used` rows with `width` packed columns, 16 or 8:
-/// `to[i * stride + j] = sum over k of row_i[k] * columns[width k + j]`.
-///
-/// # Panics
-/// If a slice is too short.
-#[inline(always)]
-pub(crate) fn multiply(
-    path: Path,
-    width: usize,
-    used: usize,
-    rows: Rows,
-    columns: &[f32],
-    to: &mut [f32],
-    stride: usize,
-) {
-    if width == NR {
-        multiply_whole(path, used, rows, columns, to, stride);
-    } else {
-        multiply_half(path, used, rows, columns, to, stride);
-    }
+on_each_path! {
+    /// Products of the first `used` rows with 16 packed columns:
+    /// `to[i * stride + j] = sum over k of row_i[k] * columns[16 k + j]`.
+    ///
+    /// # Panics
+    /// If a slice is too short.
+    pub(crate) fn multiply(used: usize, rows: Rows, columns: &[f32], to: &mut [f32], stride: usize) => multiply_rows::<Row>
 }
 
 on_each_path! {
-    fn multiply_whole(used: usize, rows: Rows, columns: &[f32], to: &mut [f32], stride: usize) => multiply_rows::<Row>
-}
-
-on_each_path! {
-    fn multiply_half(used: usize, rows: Rows, columns: &[f32], to: &mut [f32], stride: usize) => multiply_rows::<Half>
-}
-
-/// Transposed product of `used` columns of `left` with `right`, which has `width` columns, 16 or 8:
-/// `to[i * stride + j] += sum over k of left[k * left_stride + i] * right[width k + j]`, or `=` if `fresh`.
-///
-/// # Panics
-/// If a slice is too short.
-#[inline(always)]
-pub(crate) fn outer(path: Path, width: usize, used: usize, pair: Outer, to: &mut [f32], stride: usize, fresh: bool) {
-    if width == NR {
-        outer_whole(path, used, pair, to, stride, fresh);
-    } else {
-        outer_half(path, used, pair, to, stride, fresh);
-    }
-}
-
-on_each_path! {
-    fn outer_whole(used: usize, pair: Outer, to: &mut [f32], stride: usize, fresh: bool) => multiply_columns::<Row>
-}
-
-on_each_path! {
-    fn outer_half(used: usize, pair: Outer, to: &mut [f32], stride: usize, fresh: bool) => multiply_columns::<Half>
+    /// Transposed product of `used` columns of `left` with `right`:
+    /// `to[i * stride + j] += sum over k of left[k * left_stride + i] * right[16 k + j]`, or `=` if `fresh`.
+    ///
+    /// # Panics
+    /// If a slice is too short.
+    pub(crate) fn outer(used: usize, pair: Outer, to: &mut [f32], stride: usize, fresh: bool) => multiply_columns::<Row>
 }
 
 /// Calls `$kernel::<_, USED>` with the number of used rows as a constant.
@@ -108,8 +73,8 @@ macro_rules! with_used {
 
 #[inline(always)]
 fn multiply_rows<R: Row>(used: usize, rows: Rows, columns: &[f32], to: &mut [f32], stride: usize) {
-    assert!((1..=MR).contains(&used) && to.len() >= (used - 1) * stride + R::WIDTH);
-    assert!(columns.len() >= rows.starts.len() * rows.run * R::WIDTH);
+    assert!((1..=MR).contains(&used) && to.len() >= (used - 1) * stride + NR);
+    assert!(columns.len() >= rows.starts.len() * rows.run * NR);
     // SAFETY: just checked.
     unsafe { with_used!(used, multiply_used::<R>(rows, columns.as_ptr(), to.as_mut_ptr(), stride)) }
 }
@@ -120,20 +85,20 @@ fn multiply_rows<R: Row>(used: usize, rows: Rows, columns: &[f32], to: &mut [f32
 unsafe fn multiply_used<R: Row, const USED: usize>(rows: Rows, mut columns: *const f32, to: *mut f32, stride: usize) {
     let mut sums = Sums::<R, USED>::zero();
     for starts in rows.starts {
-        // SAFETY: `columns` holds a row for each step, rows `run` values from each start.
+        // SAFETY: `columns` holds 16 values for each step, rows `run` values from each start.
         unsafe {
             sums.add_products(rows.run, |k, i| *starts[i].add(k), columns);
-            columns = columns.add(rows.run * R::WIDTH);
+            columns = columns.add(rows.run * NR);
         }
     }
-    // SAFETY: `to` holds `USED` rows.
+    // SAFETY: `to` holds `USED` rows of 16 values.
     sums.for_each(|i, sum| unsafe { sum.store(to.add(i * stride)) });
 }
 
 #[inline(always)]
 fn multiply_columns<R: Row>(used: usize, pair: Outer, to: &mut [f32], stride: usize, fresh: bool) {
-    assert!((1..=MR).contains(&used) && to.len() >= (used - 1) * stride + R::WIDTH && pair.depth > 0);
-    assert!(pair.left.len() >= (pair.depth - 1) * pair.stride + used && pair.right.len() >= pair.depth * R::WIDTH);
+    assert!((1..=MR).contains(&used) && to.len() >= (used - 1) * stride + NR && pair.depth > 0);
+    assert!(pair.left.len() >= (pair.depth - 1) * pair.stride + used && pair.right.len() >= pair.depth * NR);
     // SAFETY: just checked.
     unsafe { with_used!(used, outer_used::<R>(pair, to.as_mut_ptr(), stride, fresh)) }
 }
@@ -146,7 +111,7 @@ unsafe fn outer_used<R: Row, const USED: usize>(pair: Outer, to: *mut f32, strid
     let (left, right) = (pair.left.as_ptr(), pair.right.as_ptr());
     // SAFETY: both matrices have `depth` rows.
     unsafe { sums.add_products(pair.depth, |k, i| *left.add(k * pair.stride + i), right) };
-    // SAFETY: `to` holds `USED` rows.
+    // SAFETY: `to` holds `USED` rows of 16 values.
     sums.for_each(|i, sum| unsafe {
         let to = to.add(i * stride);
         if fresh { sum } else { sum.add(R::load(to)) }.store(to);
@@ -162,10 +127,10 @@ impl<R: Row, const USED: usize> Sums<R, USED> {
         Self([[R::zero(); USED]; 2])
     }
 
-    /// Adds `value(k, i) * columns[WIDTH k + j]` to row `i` and column `j` for each `k` below `depth`.
+    /// Adds `value(k, i) * columns[16 k + j]` to row `i` and column `j` for each `k` below `depth`.
     ///
     /// # Safety
-    /// `columns` points to `depth` readable rows.
+    /// `columns` points to `16 depth` readable values.
     #[inline(always)]
     unsafe fn add_products(&mut self, depth: usize, value: impl Fn(usize, usize) -> f32, columns: *const f32) {
         let whole = depth - depth % R::CHAINS;
@@ -173,7 +138,7 @@ impl<R: Row, const USED: usize> Sums<R, USED> {
         while k < whole {
             for (chain, sums) in self.0.iter_mut().enumerate().take(R::CHAINS) {
                 // SAFETY: `k + chain` is below `depth`.
-                let columns = unsafe { R::load(columns.add((k + chain) * R::WIDTH)) };
+                let columns = unsafe { R::load(columns.add((k + chain) * NR)) };
                 for (i, sum) in sums.iter_mut().enumerate() {
                     *sum = sum.add_product(value(k + chain, i), columns);
                 }
@@ -182,7 +147,7 @@ impl<R: Row, const USED: usize> Sums<R, USED> {
         }
         if whole < depth {
             // SAFETY: `whole` is below `depth`.
-            let columns = unsafe { R::load(columns.add(whole * R::WIDTH)) };
+            let columns = unsafe { R::load(columns.add(whole * NR)) };
             for (i, sum) in self.0[0].iter_mut().enumerate() {
                 *sum = sum.add_product(value(whole, i), columns);
             }

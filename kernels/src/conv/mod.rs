@@ -1,6 +1,5 @@
 //! Convolution and its gradients.
 
-mod columns;
 mod depthwise;
 mod epilogue;
 mod gemm;

@@ -6,8 +6,7 @@ use super::microkernel::NR;
 use super::scheme::Scheme;
 use super::strided;
 use super::transforms::{self, Transform, square};
-use super::vector::{LANES, Vector, copy_few, on_each_path};
-use crate::activation::Activation;
+use super::vector::{LANES, Vector, on_each_path};
 use crate::path::Path;
 use crate::share::SharedMut;
 
@@ -92,12 +91,20 @@ impl Tiles {
         }
     }
 
-    /// Transforms the sums of an output tile; then bias, activation and residual.
-    pub(crate) fn transform_output(&self, path: Path, tile: usize, sums: Sums, out: SharedMut, epilogue: Epilogue) {
+    /// Transforms the sums in `m`, `plane` apart, to an output tile; then bias, activation and residual.
+    pub(crate) fn transform_output(
+        &self,
+        path: Path,
+        tile: usize,
+        m: &[f32],
+        plane: usize,
+        out: SharedMut,
+        epilogue: Epilogue,
+    ) {
         match self.scheme {
-            Scheme::Plain => self.finish::<transforms::Output, 6, 4>(path, tile, sums, out, epilogue),
-            Scheme::Strided => self.finish::<strided::Output, 5, 4>(path, tile, sums, out, epilogue),
-            Scheme::StridedData => self.finish::<strided::DataOutput, 9, 8>(path, tile, sums, out, epilogue),
+            Scheme::Plain => self.finish::<transforms::Output, 6, 4>(path, tile, m, plane, out, epilogue),
+            Scheme::Strided => self.finish::<strided::Output, 5, 4>(path, tile, m, plane, out, epilogue),
+            Scheme::StridedData => self.finish::<strided::DataOutput, 9, 8>(path, tile, m, plane, out, epilogue),
         }
     }
 
@@ -105,50 +112,25 @@ impl Tiles {
         &self,
         path: Path,
         tile: usize,
-        sums: Sums,
+        m: &[f32],
+        plane: usize,
         out: SharedMut,
         epilogue: Epilogue,
     ) {
         let pixels = self.pixels::<M>(tile, self.dst, self.scheme.steps().1, 0);
-        output_tile::<T, N, M>(path, &pixels, sums, out, epilogue);
-        if is_fused(epilogue.activation) {
-            return;
-        }
+        output_tile::<T, N, M>(path, &pixels, m, plane, self.dst.channels, out, epilogue);
         for &start in pixels.as_flattened().iter().filter(|&&start| start != OUTSIDE) {
-            // SAFETY: each pixel belongs to one tile, and its channels to one task.
-            let values = unsafe { out.part(start + sums.first, sums.channels) };
-            epilogue.finish(path, start + sums.first, values);
+            // SAFETY: each pixel belongs to one tile.
+            epilogue.finish(path, start, unsafe { out.part(start, self.dst.channels) });
         }
     }
 }
 
-/// The sums of a tile for `channels` channels from `first` on: `values[c]` is the channel after `first` by `c`, points are
-/// `plane` apart.
-#[derive(Clone, Copy)]
-pub(crate) struct Sums<'a> {
-    pub(crate) values: &'a [f32],
-    pub(crate) plane: usize,
-    pub(crate) first: usize,
-    pub(crate) channels: usize,
-}
-
-/// True if the transform applies the activation itself, in registers.
-fn is_fused(activation: Activation) -> bool {
-    matches!(activation, Activation::Linear | Activation::Leaky)
-}
-
-/// Transforms `width` 3 x 3 kernels, 16 or 8, `[tap][kernel]`: product `i` to `places[i]`.
-pub(crate) fn transform_kernel(
-    path: Path,
-    scheme: Scheme,
-    width: usize,
-    taps: &[[f32; NR]; 9],
-    to: SharedMut,
-    places: &[usize],
-) {
+/// Transforms sixteen 3 x 3 kernels, `[tap][kernel]`: product `i` to `places[i]`.
+pub(crate) fn transform_kernel(path: Path, scheme: Scheme, taps: &[[f32; NR]; 9], to: SharedMut, places: &[usize]) {
     match scheme {
-        Scheme::Plain => kernel_tile::<transforms::Kernel, 3, 6>(path, width, taps, to, places),
-        Scheme::Strided | Scheme::StridedData => kernel_tile::<strided::Kernel, 3, 9>(path, width, taps, to, places),
+        Scheme::Plain => kernel_tile::<transforms::Kernel, 3, 6>(path, taps, to, places),
+        Scheme::Strided | Scheme::StridedData => kernel_tile::<strided::Kernel, 3, 9>(path, taps, to, places),
     }
 }
 
@@ -186,7 +168,7 @@ on_each_path! {
 }
 
 on_each_path! {
-    fn kernel_tile[T: Transform<N, M>, const N: usize, const M: usize] [T, N, M] (width: usize, taps: &[[f32; NR]; 9], to: SharedMut, places: &[usize])
+    fn kernel_tile[T: Transform<N, M>, const N: usize, const M: usize] [T, N, M] (taps: &[[f32; NR]; 9], to: SharedMut, places: &[usize])
         => transform_taps::<Vector>
 }
 
@@ -198,7 +180,9 @@ on_each_path! {
 on_each_path! {
     fn output_tile[T: Transform<N, M>, const N: usize, const M: usize] [T, N, M] (
         pixels: &[[usize; M]; M],
-        sums: Sums,
+        m: &[f32],
+        plane: usize,
+        channels: usize,
         out: SharedMut,
         epilogue: Epilogue,
     ) => transform_output::<Vector>
@@ -213,11 +197,11 @@ fn transform_pixels<V: Vector, T: Transform<N, M>, const N: usize, const M: usiz
 ) {
     let mut tile = [[V::splat(0.0); N]; N];
     for channel in (0..channels).step_by(LANES) {
+        let width = (channels - channel).min(LANES);
         for row in 0..N {
             for col in 0..N {
                 if pixels[row][col] != OUTSIDE {
-                    // Beyond the last channel lanes hold those of the next pixel, which nobody reads.
-                    tile[row][col] = load(&src[pixels[row][col] + channel..]);
+                    tile[row][col] = load(&src[pixels[row][col] + channel..][..width]);
                 }
             }
         }
@@ -234,12 +218,11 @@ fn transform_pixels<V: Vector, T: Transform<N, M>, const N: usize, const M: usiz
 
 #[inline(always)]
 fn transform_taps<V: Vector, T: Transform<N, M>, const N: usize, const M: usize>(
-    width: usize,
     taps: &[[f32; NR]; 9],
     to: SharedMut,
     places: &[usize],
 ) {
-    for half in (0..width).step_by(LANES) {
+    for half in [0, LANES] {
         let mut tile = [[V::splat(0.0); N]; N];
         for (tile, taps) in tile.as_flattened_mut().iter_mut().zip(taps) {
             *tile = load(&taps[half..half + LANES]);
@@ -268,31 +251,23 @@ fn transform_sums<V: Vector, T: Transform<N, M>, const N: usize, const M: usize>
 #[inline(always)]
 fn transform_output<V: Vector, T: Transform<N, M>, const N: usize, const M: usize>(
     pixels: &[[usize; M]; M],
-    sums: Sums,
+    m: &[f32],
+    plane: usize,
+    channels: usize,
     out: SharedMut,
     epilogue: Epilogue,
 ) {
-    let leaky = epilogue.activation == Activation::Leaky;
-    let residual = epilogue.residual.filter(|_| is_fused(epilogue.activation));
-    for at in (0..sums.channels).step_by(LANES) {
-        let (channel, width) = (sums.first + at, (sums.channels - at).min(LANES));
-        let bias = epilogue.bias.map_or(V::splat(0.0), |bias| load(&bias[channel..]));
-        let values = square::<T, V, N, M>(&load_points(&sums.values[at..], sums.plane));
+    for channel in (0..channels).step_by(LANES) {
+        let width = (channels - channel).min(LANES);
+        let bias = epilogue.bias.map_or(V::splat(0.0), |bias| load(&bias[channel..channel + width]));
+        let values = square::<T, V, N, M>(&load_points(&m[channel..], plane));
         for row in 0..M {
             for col in 0..M {
-                let start = pixels[row][col];
-                if start == OUTSIDE {
-                    continue;
+                if pixels[row][col] != OUTSIDE {
+                    // SAFETY: each pixel belongs to one tile.
+                    let to = unsafe { out.part(pixels[row][col] + channel, width) };
+                    store(values[row][col].add(bias), to, epilogue.accumulate);
                 }
-                let mut value = values[row][col].add(bias);
-                if leaky {
-                    value = value.max(value.mul_add(V::splat(0.1), V::splat(0.0)));
-                }
-                if let Some(residual) = residual {
-                    value = value.add(load(&residual[start + channel..]));
-                }
-                // SAFETY: each pixel belongs to one tile, and its channels to one task.
-                store(value, unsafe { out.part(start + channel, width) }, epilogue.accumulate);
             }
         }
     }
@@ -312,33 +287,31 @@ fn load_points<V: Vector, const N: usize>(values: &[f32], plane: usize) -> [[V; 
     points
 }
 
-/// Loads the first eight values; missing ones are zero.
+/// Loads up to eight values; missing lanes are zero.
 #[inline(always)]
 fn load<V: Vector>(from: &[f32]) -> V {
-    if from.len() >= LANES {
+    if from.len() == LANES {
         // SAFETY: `from` holds eight values.
         return unsafe { V::load(from.as_ptr()) };
     }
     let mut lanes = [0.0; LANES];
-    // SAFETY: `from` holds fewer values than `lanes`, from which they are loaded then.
-    unsafe {
-        copy_few(from.as_ptr(), lanes.as_mut_ptr(), from.len());
-        V::load(lanes.as_ptr())
-    }
+    lanes[..from.len()].copy_from_slice(from);
+    // SAFETY: `lanes` holds eight values.
+    unsafe { V::load(lanes.as_ptr()) }
 }
 
 /// Stores as many lanes as `to` has room for.
 #[inline(always)]
 fn store<V: Vector>(value: V, to: &mut [f32], accumulate: bool) {
-    let value = if accumulate { value.add(load(to)) } else { value };
-    if to.len() >= LANES {
+    if to.len() == LANES {
+        let value = if accumulate { value.add(load(to)) } else { value };
         // SAFETY: `to` holds eight values.
         return unsafe { value.store(to.as_mut_ptr()) };
     }
     let mut lanes = [0.0; LANES];
-    // SAFETY: `lanes` holds eight values, `to` fewer.
-    unsafe {
-        value.store(lanes.as_mut_ptr());
-        copy_few(lanes.as_ptr(), to.as_mut_ptr(), to.len());
+    // SAFETY: `lanes` holds eight values.
+    unsafe { value.store(lanes.as_mut_ptr()) };
+    for (to, value) in to.iter_mut().zip(lanes) {
+        *to = if accumulate { *to + value } else { value };
     }
 }

@@ -220,7 +220,7 @@ impl Block<'_> {
             for row in (split * rows..sizes.rows.min((split + 1) * rows)).step_by(MR) {
                 let used = (sizes.rows - row).min(MR);
                 for (point, sums) in sums.chunks_exact_mut(PLANE).enumerate() {
-                    outer(path, NR, used, self.pair(point, row, panel), sums, NR, true);
+                    outer(path, used, self.pair(point, row, panel), sums, NR, true);
                 }
                 for at in 0..used {
                     // SAFETY: the task owns these rows and columns.
@@ -252,7 +252,7 @@ impl Block<'_> {
                     let start = point * sizes.plane() + row * sizes.columns + panel * NR;
                     // SAFETY: the task owns these rows, of which it has one reference at a time.
                     let to = unsafe { to.part(start, (used - 1) * sizes.columns + NR) };
-                    outer(path, NR, used, self.pair(point, row, panel), to, sizes.columns, fresh);
+                    outer(path, used, self.pair(point, row, panel), to, sizes.columns, fresh);
                 }
             }
         };

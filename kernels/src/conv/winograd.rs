@@ -2,16 +2,14 @@
 //!
 //! A block of tiles is transformed to `V: [source][tile][channel in]`, multiplied by the packed kernel `U` to
 //! `M: [sum][tile][channel out]`, where products of the same sum lie side by side in the depth of one matrix product, and
-//! transformed back. From few channels a `V` comes that stays in the cache: then `M` does too, being made and transformed a
-//! few panels at a time. Long rows and planes are an odd number of cache lines long, so that neither tiles nor planes fall
-//! on the same cache sets.
+//! transformed back. Rows of `V` and `M` are an odd number of cache lines long, so that neither tiles nor planes fall on
+//! the same cache sets.
 
 use super::Scratch;
-use super::columns::Columns;
 use super::epilogue::Epilogue;
 use super::microkernel::{MR, NR, Rows, multiply};
 use super::scheme::Scheme;
-use super::tiles::{Sums, Tiles, transform_kernel};
+use super::tiles::{Tiles, transform_kernel};
 use crate::path::Path;
 use crate::share::SharedMut;
 use rayon::prelude::*;
@@ -19,21 +17,14 @@ use std::ops::Range;
 
 /// Values in a cache line.
 const LINE: usize = 16;
-/// Tiles in a block that one thread works through; its `V` stays in the L2 cache for usual channel counts.
+/// Tiles in a block that one thread works through; its `V` and `M` stay in the L2 cache for usual channel counts.
 const BLOCK: usize = 8 * MR;
-/// Values of a block's `V` up to which it stays in the L2 cache with a panel's kernel and sums.
-const V_VALUES: usize = 84 * 1024;
-/// Values of `M` that stay there beside it.
-const M_VALUES: usize = 48 * 1024;
-/// Parts that a single block's panels and tiles are divided into at least.
-const TASKS: usize = 8;
 /// With at most so many tiles they are one block, and threads divide its steps instead.
 const ONE_BLOCK: usize = 400;
 
-/// Length of a row of `channels` values: if it is long, an odd number of cache lines.
+/// Length of a row of `channels` values: an odd number of cache lines.
 pub(crate) fn row_length(channels: usize) -> usize {
-    let lines = channels.div_ceil(LINE);
-    (if lines < 4 { lines } else { lines | 1 }) * LINE
+    (channels.div_ceil(LINE) | 1) * LINE
 }
 
 /// Length of `count` rows: an odd number of cache lines.
@@ -41,26 +32,25 @@ pub(crate) fn plane(count: usize, row: usize) -> usize {
     ((count * row).div_ceil(LINE) | 1) * LINE
 }
 
-/// Kernel transformed and packed: `U: [sum][panel][product][channel in][column of the panel]`, or `[panel][sum]..` if there
-/// are few input channels; missing columns are zero.
+/// Kernel transformed and packed: `U: [sum][panel of 16 columns][product][channel in][16]`, missing columns zero.
 pub(crate) struct Kernel {
     values: Vec<f32>,
     scheme: Scheme,
     sums: Vec<Sum>,
     inputs: usize,
-    columns: Columns,
+    outputs: usize,
 }
 
 /// Products that are summed.
 struct Sum {
     products: Vec<usize>,
-    /// Rows of a panel for the sums before.
+    /// Products of the sums before.
     first: usize,
 }
 
 impl Sum {
-    /// All sums of a scheme for `inputs` channels.
-    fn all(scheme: Scheme, inputs: usize) -> Vec<Self> {
+    /// All sums of a scheme.
+    fn all(scheme: Scheme) -> Vec<Self> {
         let mut sums: Vec<Self> = (0..scheme.sums()).map(|_| Self { products: Vec::new(), first: 0 }).collect();
         for product in 0..scheme.products() {
             sums[scheme.sum(product)].products.push(product);
@@ -68,15 +58,10 @@ impl Sum {
         let mut first = 0;
         for sum in &mut sums {
             sum.first = first;
-            first += rows_of(sum.products.len(), inputs);
+            first += sum.products.len();
         }
         sums
     }
-}
-
-/// Rows of a panel for a sum of so many products; an odd number, so that a channel's do not fall on the same cache sets.
-fn rows_of(products: usize, inputs: usize) -> usize {
-    (products * inputs) | 1
 }
 
 /// Most products of a sum.
@@ -93,19 +78,18 @@ impl Kernel {
         mut values: Vec<f32>,
     ) -> Self {
         values.resize(Self::len(scheme, inputs, outputs), 0.0);
-        let columns = Columns(outputs);
-        let mut kernel = Self { values: Vec::new(), scheme, sums: Sum::all(scheme, inputs), inputs, columns };
+        let mut kernel = Self { values: Vec::new(), scheme, sums: Sum::all(scheme), inputs, outputs };
         let to = SharedMut::new(&mut values);
-        (0..columns.panels()).into_par_iter().for_each(|panel| {
-            let (places, width) = (kernel.places(panel), columns.width(panel));
+        (0..outputs.div_ceil(NR)).into_par_iter().for_each(|panel| {
+            let places = kernel.places(panel);
             for channel in 0..inputs {
                 let mut taps = [[0.0; NR]; 9];
-                for (at, column) in columns.of(panel).enumerate() {
+                for column in panel * NR..outputs.min((panel + 1) * NR) {
                     for (tap, &value) in weight(column, channel).iter().enumerate() {
-                        taps[if flip { 8 - tap } else { tap }][at] = value;
+                        taps[if flip { 8 - tap } else { tap }][column - panel * NR] = value;
                     }
                 }
-                transform_kernel(path, scheme, width, &taps, to.offset(channel * width), &places);
+                transform_kernel(path, scheme, &taps, to.offset(channel * NR), &places);
             }
         });
         kernel.values = values;
@@ -119,13 +103,12 @@ impl Kernel {
 
     /// Values of a packed kernel.
     pub(crate) fn len(scheme: Scheme, inputs: usize, outputs: usize) -> usize {
-        Sum::all(scheme, inputs).iter().map(|sum| rows_of(sum.products.len(), inputs)).sum::<usize>()
-            * Columns(outputs).padded()
+        scheme.products() * Self::plane(inputs, outputs)
     }
 
-    /// Rows of a panel.
-    fn depth(&self) -> usize {
-        self.sums.last().map_or(0, |last| last.first + rows_of(last.products.len(), self.inputs))
+    /// Values of a product.
+    fn plane(inputs: usize, outputs: usize) -> usize {
+        plane(inputs, outputs.next_multiple_of(NR))
     }
 
     /// The memory, to pack other weights into.
@@ -133,32 +116,27 @@ impl Kernel {
         self.values
     }
 
-    /// True if `V` of a block stays in the cache.
-    fn is_narrow(&self) -> bool {
-        self.scheme.sources() * BLOCK * row_length(self.inputs) <= V_VALUES
-    }
-
-    /// Where the part of a panel lies that a sum is made with.
-    fn place(&self, sum: &Sum, panel: usize) -> Range<usize> {
-        let rows = sum.products.len() * self.inputs;
-        let start = if self.is_narrow() {
-            self.columns.place(panel, self.depth()).start + sum.first * self.columns.width(panel)
-        } else {
-            sum.first * self.columns.padded() + self.columns.place(panel, rows).start
-        };
-        start..start + rows * self.columns.width(panel)
+    /// Start and length of a panel of a sum.
+    fn place(&self, sum: &Sum, panel: usize) -> (usize, usize) {
+        let size = sum.products.len() * self.inputs * NR;
+        (sum.first * Self::plane(self.inputs, self.outputs) + panel * size, size)
     }
 
     /// For each product the start of its part of a panel.
     fn places(&self, panel: usize) -> Vec<usize> {
         let mut places = vec![0; self.scheme.products()];
         for sum in &self.sums {
-            let start = self.place(sum, panel).start;
+            let (start, _) = self.place(sum, panel);
             for (at, &product) in sum.products.iter().enumerate() {
-                places[product] = start + at * self.inputs * self.columns.width(panel);
+                places[product] = start + at * self.inputs * NR;
             }
         }
         places
+    }
+
+    fn panel(&self, sum: &Sum, panel: usize) -> &[f32] {
+        let (start, size) = self.place(sum, panel);
+        &self.values[start..][..size]
     }
 }
 
@@ -179,12 +157,10 @@ pub(crate) fn run(
         let first = block * size;
         let block = Block { tiles, first, count: size.min(tiles.count - first), divide: one_block };
         let mut v = scratch.take(tiles.scheme.sources() * block.plane(kernel.inputs));
+        let mut m = scratch.take(tiles.scheme.sums() * block.plane(kernel.outputs));
         block.transform_input(path, src, SharedMut::new(&mut v));
-        if one_block && !kernel.is_narrow() {
-            block.compute_by_sums(path, kernel, &v, out, epilogue, scratch);
-        } else {
-            block.compute_by_panels(path, kernel, &v, out, epilogue, scratch);
-        }
+        block.multiply(path, kernel, &v, SharedMut::new(&mut m));
+        block.transform_output(path, &m, out, epilogue);
     });
 }
 
@@ -194,15 +170,6 @@ fn parts(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>>
     let count = range.len().div_ceil(most);
     let at = move |part: usize| range.start + range.len() * part / count;
     (0..count).map(move |part| at(part)..at(part + 1))
-}
-
-/// How sums lie in an `M` that holds the tiles and panels from the first ones on.
-#[derive(Clone, Copy)]
-struct M {
-    row: usize,
-    plane: usize,
-    first_tile: usize,
-    first_panel: usize,
 }
 
 /// Some consecutive tiles.
@@ -237,112 +204,30 @@ impl Block<'_> {
         });
     }
 
-    /// Makes `M` for a few panels at a time and transforms them.
-    fn compute_by_panels(
-        &self,
-        path: Path,
-        kernel: &Kernel,
-        v: &[f32],
-        out: SharedMut,
-        epilogue: Epilogue,
-        scratch: &Scratch,
-    ) {
-        let tiles: Vec<Range<usize>> = parts(0..self.count, BLOCK).collect();
-        let (all, panel) = (kernel.columns.panels(), kernel.sums.len() * BLOCK.min(self.count) * NR);
-        let most = if kernel.is_narrow() { M_VALUES / panel } else { all };
-        let most = if self.divide { most.min(all * tiles.len() / TASKS) } else { most };
-        let panels: Vec<Range<usize>> = parts(0..all, most.max(1)).collect();
-        self.for_each(tiles.len() * panels.len(), 1, |task| {
-            let (tiles, panels) = (tiles[task % tiles.len()].clone(), panels[task / tiles.len()].clone());
-            let row = panels.len() * NR;
-            let plane = plane(tiles.len(), row);
-            let mut values = scratch.take(kernel.sums.len() * plane);
-            let m = M { row, plane, first_tile: tiles.start, first_panel: panels.start };
-            for (sum, values) in kernel.sums.iter().zip(values.chunks_exact_mut(plane)) {
-                // SAFETY: nobody else has these values.
-                unsafe {
-                    self.multiply(path, kernel, (v, sum), (tiles.clone(), panels.clone()), m, SharedMut::new(values))
-                };
-            }
-            for tile in tiles {
-                self.transform_output(path, kernel, (tile, panels.clone()), (m, &values), out, epilogue);
-            }
-        });
-    }
-
-    /// Makes the whole of `M`, sums divided among threads, and transforms it, tiles divided among threads: so the kernel,
-    /// of which there is much then, is read once.
-    fn compute_by_sums(
-        &self,
-        path: Path,
-        kernel: &Kernel,
-        v: &[f32],
-        out: SharedMut,
-        epilogue: Epilogue,
-        scratch: &Scratch,
-    ) {
-        let panels = kernel.columns.panels();
-        let row = row_length(panels * NR);
-        let m = M { row, plane: self.plane(row), first_tile: 0, first_panel: 0 };
-        let mut values = scratch.take(kernel.sums.len() * m.plane);
-        let to = SharedMut::new(&mut values);
-        let splits: Vec<Range<usize>> = parts(0..panels, panels.div_ceil(2)).collect();
-        self.for_each(kernel.sums.len() * splits.len(), 1, |task| {
-            let (sum, split) = (task % kernel.sums.len(), splits[task / kernel.sums.len()].clone());
+    /// `M = V U` for each sum.
+    fn multiply(&self, path: Path, kernel: &Kernel, v: &[f32], m: SharedMut) {
+        let (row, plane) = (row_length(kernel.outputs), self.plane(kernel.outputs));
+        let panels = kernel.outputs.div_ceil(NR);
+        let width = if self.divide { panels.div_ceil(2) } else { panels };
+        self.for_each(kernel.sums.len() * panels.div_ceil(width), 1, |task| {
+            let (at, split) = (task % kernel.sums.len(), task / kernel.sums.len());
+            let sum = &kernel.sums[at];
             for tiles in parts(0..self.count, BLOCK) {
-                let to = to.offset(sum * m.plane);
-                // SAFETY: each task writes its own panels of its sum.
-                unsafe { self.multiply(path, kernel, (v, &kernel.sums[sum]), (tiles, split.clone()), m, to) };
+                for panel in split * width..panels.min((split + 1) * width) {
+                    for Range { start, end } in parts(tiles.clone(), MR) {
+                        let used = end - start;
+                        let starts = self.rows(kernel, sum, v, start, used);
+                        let place = at * plane + start * row + panel * NR;
+                        // SAFETY: rows of `v` hold `inputs` values; each task writes its own panels of its sum.
+                        let (rows, to) = unsafe {
+                            let rows = Rows::new(&starts[..sum.products.len()], kernel.inputs);
+                            (rows, m.part(place, (used - 1) * row + NR))
+                        };
+                        multiply(path, used, rows, kernel.panel(sum, panel), to, row);
+                    }
+                }
             }
         });
-        self.for_each(self.count, 4, |tile| {
-            self.transform_output(path, kernel, (tile, 0..panels), (m, &values), out, epilogue);
-        });
-    }
-
-    /// A plane of `M = V U` for some tiles and panels.
-    ///
-    /// # Safety
-    /// No other task writes these panels of these tiles.
-    unsafe fn multiply(
-        &self,
-        path: Path,
-        kernel: &Kernel,
-        (v, sum): (&[f32], &Sum),
-        (tiles, panels): (Range<usize>, Range<usize>),
-        m: M,
-        to: SharedMut,
-    ) {
-        for panel in panels {
-            let (columns, width) = (&kernel.values[kernel.place(sum, panel)], kernel.columns.width(panel));
-            for Range { start, end } in parts(tiles.clone(), MR) {
-                let used = end - start;
-                let starts = self.rows(kernel, sum, v, start, used);
-                let place = (start - m.first_tile) * m.row + (panel - m.first_panel) * NR;
-                // SAFETY: rows of `v` hold `inputs` values; the caller vouches for the panel.
-                let (rows, to) = unsafe {
-                    let rows = Rows::new(&starts[..sum.products.len()], kernel.inputs);
-                    (rows, to.part(place, (used - 1) * m.row + width))
-                };
-                multiply(path, width, used, rows, columns, to, m.row);
-            }
-        }
-    }
-
-    /// Transforms the sums of some panels to a tile of the destination, then bias, activation and residual.
-    fn transform_output(
-        &self,
-        path: Path,
-        kernel: &Kernel,
-        (tile, panels): (usize, Range<usize>),
-        (m, values): (M, &[f32]),
-        out: SharedMut,
-        epilogue: Epilogue,
-    ) {
-        let (first, end) = (panels.start * NR, kernel.columns.0.min(panels.end * NR));
-        let values = &values[(tile - m.first_tile) * m.row..];
-        let sums = Sums { values, plane: m.plane, first, channels: end - first };
-        self.tiles.transform_output(path, self.first + tile, sums, out, epilogue);
     }
 
     /// Starts of the `used` rows from tile `first` on, for each product of a sum.
@@ -354,5 +239,14 @@ impl Block<'_> {
             *starts = std::array::from_fn(|i| v[(first + i.min(used - 1)) * row..].as_ptr());
         }
         starts
+    }
+
+    /// Transforms the sums to the destination for each tile and channel, then bias, activation and residual.
+    fn transform_output(&self, path: Path, m: &[f32], out: SharedMut, epilogue: Epilogue) {
+        let channels = self.tiles.dst.channels;
+        self.for_each(self.count, 4, |tile| {
+            let m = &m[tile * row_length(channels)..];
+            self.tiles.transform_output(path, self.first + tile, m, self.plane(channels), out, epilogue);
+        });
     }
 }

@@ -16,8 +16,6 @@ pub(crate) const LANES: usize = 8;
 
 /// Eight `f32`.
 pub(crate) trait Vector: Copy {
-    /// Registers that it takes.
-    const REGISTERS: usize;
     /// The same value in each lane.
     fn splat(value: f32) -> Self;
     /// # Safety
@@ -28,57 +26,21 @@ pub(crate) trait Vector: Copy {
     unsafe fn store(self, to: *mut f32);
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
-    /// The larger of each lane's two values.
-    fn max(self, other: Self) -> Self;
     /// `self * by + other`
     fn mul_add(self, by: Self, other: Self) -> Self;
 }
 
-/// Copies `count` values, at most sixteen, by pieces whose sizes the compiler knows: a call for a handful of values would
-/// take longer than they do.
-///
-/// # Safety
-/// `from` points to `count` readable values and `to` to as many writable ones that do not overlap them.
-#[inline(always)]
-pub(crate) unsafe fn copy_few(from: *const f32, to: *mut f32, count: usize) {
-    let mut at = 0;
-    // SAFETY: the pieces add up to `count`.
-    unsafe {
-        if count & 16 != 0 {
-            from.copy_to_nonoverlapping(to, 16);
-            at += 16;
-        }
-        if count & 8 != 0 {
-            from.add(at).copy_to_nonoverlapping(to.add(at), 8);
-            at += 8;
-        }
-        if count & 4 != 0 {
-            from.add(at).copy_to_nonoverlapping(to.add(at), 4);
-            at += 4;
-        }
-        if count & 2 != 0 {
-            from.add(at).copy_to_nonoverlapping(to.add(at), 2);
-            at += 2;
-        }
-        if count & 1 != 0 {
-            *to.add(at) = *from.add(at);
-        }
-    }
-}
-
-/// A row of a tile of the matrix product: sixteen `f32`, or eight.
+/// Sixteen `f32`: a row of a tile of the matrix product.
 pub(crate) trait Row: Copy {
-    /// Values.
-    const WIDTH: usize;
     /// Sums that a tile keeps of each value, 1 or 2: an instruction need not wait for the one before, but for the one
     /// before that.
     const CHAINS: usize;
     fn zero() -> Self;
     /// # Safety
-    /// `from` points to `WIDTH` readable values.
+    /// `from` points to sixteen readable values.
     unsafe fn load(from: *const f32) -> Self;
     /// # Safety
-    /// `to` points to `WIDTH` writable values.
+    /// `to` points to sixteen writable values.
     unsafe fn store(self, to: *mut f32);
     fn add(self, other: Self) -> Self;
     /// `self + factor * columns`
@@ -133,48 +95,37 @@ macro_rules! on_each_path {
 }
 pub(crate) use on_each_path;
 
-impl<V: Vector, const N: usize> Row for [V; N] {
-    const WIDTH: usize = N * LANES;
-    // Six registers of sums are fewer than the products that can be under way: two instructions a cycle, four cycles.
-    const CHAINS: usize = if N * V::REGISTERS == 1 { 2 } else { 1 };
+impl<V: Vector> Row for [V; 2] {
+    const CHAINS: usize = 1;
 
     #[inline(always)]
     fn zero() -> Self {
-        [V::splat(0.0); N]
+        [V::splat(0.0); 2]
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        let mut row = Self::zero();
-        for (at, part) in row.iter_mut().enumerate() {
-            // SAFETY: the caller vouches for `N * LANES` values.
-            *part = unsafe { V::load(from.add(at * LANES)) };
-        }
-        row
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe { [V::load(from), V::load(from.add(LANES))] }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        for (at, part) in self.into_iter().enumerate() {
-            // SAFETY: the caller vouches for `N * LANES` values.
-            unsafe { part.store(to.add(at * LANES)) };
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe {
+            self[0].store(to);
+            self[1].store(to.add(LANES));
         }
     }
 
     #[inline(always)]
-    fn add(mut self, other: Self) -> Self {
-        for (part, other) in self.iter_mut().zip(other) {
-            *part = part.add(other);
-        }
-        self
+    fn add(self, other: Self) -> Self {
+        [self[0].add(other[0]), self[1].add(other[1])]
     }
 
     #[inline(always)]
-    fn add_product(mut self, factor: f32, columns: Self) -> Self {
+    fn add_product(self, factor: f32, columns: Self) -> Self {
         let factor = V::splat(factor);
-        for (part, columns) in self.iter_mut().zip(columns) {
-            *part = factor.mul_add(columns, *part);
-        }
-        self
+        [factor.mul_add(columns[0], self[0]), factor.mul_add(columns[1], self[1])]
     }
 }

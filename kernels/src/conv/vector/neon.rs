@@ -5,11 +5,8 @@ use std::arch::aarch64::*;
 
 pub(crate) type Vector = [float32x4_t; 2];
 pub(crate) type Row = [Vector; 2];
-pub(crate) type Half = [Vector; 1];
 
 impl super::Vector for Vector {
-    const REGISTERS: usize = 2;
-
     #[inline(always)]
     fn splat(value: f32) -> Self {
         // SAFETY: see above.
@@ -41,12 +38,6 @@ impl super::Vector for Vector {
     fn sub(self, other: Self) -> Self {
         // SAFETY: see above.
         unsafe { [vsubq_f32(self[0], other[0]), vsubq_f32(self[1], other[1])] }
-    }
-
-    #[inline(always)]
-    fn max(self, other: Self) -> Self {
-        // SAFETY: see above.
-        unsafe { [vmaxq_f32(self[0], other[0]), vmaxq_f32(self[1], other[1])] }
     }
 
     #[inline(always)]

@@ -4,11 +4,8 @@ use super::LANES;
 
 pub(crate) type Vector = [f32; LANES];
 pub(crate) type Row = [Vector; 2];
-pub(crate) type Half = [Vector; 1];
 
 impl super::Vector for Vector {
-    const REGISTERS: usize = 2;
-
     #[inline(always)]
     fn splat(value: f32) -> Self {
         [value; LANES]
@@ -34,11 +31,6 @@ impl super::Vector for Vector {
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
         std::array::from_fn(|i| self[i] - other[i])
-    }
-
-    #[inline(always)]
-    fn max(self, other: Self) -> Self {
-        std::array::from_fn(|i| if self[i] > other[i] { self[i] } else { other[i] })
     }
 
     #[inline(always)]

@@ -5,19 +5,15 @@ use std::arch::x86_64::*;
 pub(crate) mod avx2 {
     pub(crate) type Vector = std::arch::x86_64::__m256;
     pub(crate) type Row = [Vector; 2];
-    pub(crate) type Half = [Vector; 1];
 }
 
 pub(crate) mod avx512 {
     // Transforms of tiles would gain little from longer vectors: they wait for memory.
     pub(crate) type Vector = std::arch::x86_64::__m256;
     pub(crate) type Row = std::arch::x86_64::__m512;
-    pub(crate) type Half = [Vector; 1];
 }
 
 impl super::Vector for __m256 {
-    const REGISTERS: usize = 1;
-
     #[inline(always)]
     fn splat(value: f32) -> Self {
         // SAFETY: see above.
@@ -49,12 +45,6 @@ impl super::Vector for __m256 {
     }
 
     #[inline(always)]
-    fn max(self, other: Self) -> Self {
-        // SAFETY: see above.
-        unsafe { _mm256_max_ps(self, other) }
-    }
-
-    #[inline(always)]
     fn mul_add(self, by: Self, other: Self) -> Self {
         // SAFETY: see above.
         unsafe { _mm256_fmadd_ps(self, by, other) }
@@ -62,8 +52,7 @@ impl super::Vector for __m256 {
 }
 
 impl super::Row for __m512 {
-    const WIDTH: usize = 16;
-    // As for eight values on AVX2.
+    // Six registers of sums are fewer than the products that can be under way: two instructions a cycle, four cycles.
     const CHAINS: usize = 2;
 
     #[inline(always)]
