@@ -23,10 +23,10 @@ pub fn write(network: &Network, quantisation: &Quantisation, options: OnnxOption
     Ok(model(network, quantisation, options)?.encode_to_vec())
 }
 
-/// The model that [`write`] encodes.
+/// The model that [`write()`] encodes.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn model(network: &Network, quantisation: &Quantisation, options: OnnxOptions) -> Result<ModelProto> {
     let Scheme::Int8(profile) = quantisation.scheme else {
         return Err(Error::at("ONNX", "it has no logarithmic codes").fix("export the net for NNIE in Caffe's format"));

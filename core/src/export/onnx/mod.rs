@@ -43,7 +43,7 @@ pub fn write(net: &FoldedNet, options: OnnxOptions) -> Result<Vec<u8>> {
 /// The model that computes `net`.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn model(net: &FoldedNet, options: OnnxOptions) -> Result<ModelProto> {
     check(net)?;
     let batch = batch(options.dynamic_batch);

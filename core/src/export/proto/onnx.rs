@@ -106,7 +106,7 @@ pub struct AttributeProto {
     /// Its value, if that is a list of whole numbers.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    /// Which of them it is: one of [`AttributeProto::FLOAT`] and the others.
+    /// Which of them it is: FLOAT, INT and so on, by the constants beside it.
     #[prost(int32, tag = "20")]
     pub r#type: i32,
 }
