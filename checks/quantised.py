@@ -41,7 +41,7 @@ from pycocotools.cocoeval import COCOeval
 LIMIT_STEPS = 4.0
 LIMIT_SHARE = 0.5
 FEW = 10
-FEW_STEPS = 0.1
+FEW_STEPS = 0.3
 PROFILES = ["onnxruntime", "tensorrt"]
 CALIBRATIONS = ["minmax", "percentile", "entropy", "mse"]
 HEAD_IMAGES = 4

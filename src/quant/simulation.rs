@@ -27,6 +27,7 @@ impl Simulation {
         for (layer, _) in network.graph.convolutions().filter(|(layer, _)| quantisation.quantises(*layer)) {
             let input = quantisation.input_grid(&network.graph, layer);
             let weights = rounded.conv_mut(layer);
+            quantisation.scheme.round_biases(&weights.kernel, &mut weights.bias, input);
             quantisation.scheme.round_weights(&mut weights.kernel, &weights.bias, input);
         }
         Self::of_rounded(rounded, quantisation)

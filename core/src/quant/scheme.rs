@@ -62,6 +62,16 @@ impl Scheme {
         self != Self::Int8(Profile::OnnxRuntime)
     }
 
+    /// Sets the biases `[filters]` of a convolution to whole multiples of their steps, where the scheme has them in codes;
+    /// `kernel` is `[filters, ..]`, not yet rounded, `input` the grid of what the layer reads.
+    pub fn round_biases(self, kernel: &[f32], bias: &mut [f32], input: Option<Quantiser>) {
+        let Self::Int8(profile) = self else { return };
+        let Some(step) = profile.bias_step(input) else { return };
+        for (scale, bias) in filter_scales(kernel, bias, Some(step)).iter().zip(bias) {
+            *bias = (*bias / (scale * step)).round_ties_even() * (scale * step);
+        }
+    }
+
     /// Sets the weights `[filters, ..]` to their grids' nearest; `bias` is `[filters]`, `input` the grid of what the
     /// layer reads.
     pub fn round_weights(self, kernel: &mut [f32], bias: &[f32], input: Option<Quantiser>) {
@@ -91,6 +101,21 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn biases_are_whole_multiples_of_weight_scale_times_input_scale() {
+        let input = Some(Quantiser::Linear(Linear { scale: 0.1, zero_point: 0 }));
+        let rounded = |scheme: Scheme| {
+            let mut bias = [0.0126, -0.26];
+            scheme.round_biases(&[1.27, -12.7], &mut bias, input);
+            bias
+        };
+        let [a, b] = rounded(Scheme::Int8(Profile::OnnxRuntime));
+        assert!((a - 0.013).abs() < 1e-6 && (b + 0.26).abs() < 1e-6, "{a} {b}");
+        for scheme in [Scheme::Int8(Profile::TensorRt), Scheme::Nnie] {
+            assert_eq!(rounded(scheme), [0.0126, -0.26]);
+        }
+    }
 
     #[test]
     fn each_filter_has_its_own_scale_where_the_scheme_says_so() {
