@@ -5,6 +5,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+mod gammas;
+mod samples;
+mod surroundings;
+
+pub use gammas::{GammaSummary, Histogram, LayerGammas};
+pub use samples::{Found, SampleObject, SampleRecord};
+pub use surroundings::{DataRecord, Environment};
+
 use crate::eval::Evaluation;
 use crate::{Error, Result, files};
 
@@ -15,8 +23,31 @@ pub struct RunRecord {
     pub command: Vec<String>,
     /// The program's version.
     pub version: String,
+    /// The machine that the run was started on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
+    /// What it was trained and measured on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataRecord>,
     /// The stages that are complete, in order.
     pub stages: Vec<StageRecord>,
+    /// The stage that is under way, or was when the run was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<RunningStage>,
+    /// A few validation images and what each stage's net finds on them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<SampleRecord>,
+}
+
+/// A stage that is not complete.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RunningStage {
+    /// Its name.
+    pub name: String,
+    /// How many epochs it has; 0 where it doesn't train.
+    pub planned: usize,
+    /// The epochs that are done.
+    pub epochs: Vec<EpochRecord>,
 }
 
 /// One stage, complete.
@@ -34,6 +65,12 @@ pub struct StageRecord {
     pub milliseconds: Option<f64>,
     /// Accuracy on the validation images, where it was measured.
     pub evaluation: Option<Evaluation>,
+    /// The same by layer of its cfg; 0 for a layer whose work is done in another's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layer_milliseconds: Vec<f64>,
+    /// Distribution of the absolute BN gammas of its network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gammas: Option<GammaSummary>,
     /// The epochs of a training stage.
     pub epochs: Vec<EpochRecord>,
     /// Wall-clock time of the stage.
@@ -117,90 +154,6 @@ impl SparsityRecord {
     }
 }
 
-/// The distribution of absolute BN gammas over a network.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct GammaSummary {
-    /// Minimum, quartiles and maximum.
-    pub quantiles: [f32; 5],
-    /// Share below a hundredth of the mean of the largest tenth.
-    pub near_zero: f64,
-    /// Share that is exactly zero.
-    pub zero: f64,
-    /// The largest share of all channels, smallest |gamma| first, that together hold no more than a hundredth of all
-    /// |gamma|: what can be pruned without much harm.
-    #[serde(default)]
-    pub safe: f64,
-    /// The same by layer.
-    #[serde(default)]
-    pub layers: Vec<LayerGammas>,
-}
-
-/// The absolute BN gammas of one layer.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct LayerGammas {
-    /// Layer index.
-    pub layer: usize,
-    /// Its channels.
-    pub channels: usize,
-    /// Minimum, quartiles and maximum.
-    pub quantiles: [f32; 5],
-    /// Share of its channels that are near zero, by the limit of the whole network.
-    pub near_zero: f64,
-}
-
-/// The share of all |gamma| that counts as little.
-const LITTLE: f32 = 0.01;
-
-impl GammaSummary {
-    /// Summarises the gammas of layers, given as `(layer, gammas)`; none for no gammas.
-    #[must_use]
-    pub fn new<'a>(layers: impl IntoIterator<Item = (usize, &'a [f32])>) -> Option<Self> {
-        let layers: Vec<(usize, Vec<f32>)> = layers.into_iter().map(|(layer, g)| (layer, ascending(g))).collect();
-        let all: Vec<f32> = layers.iter().flat_map(|(_, gammas)| gammas.iter().copied()).collect();
-        let sorted = ascending(&all);
-        let quantiles = quantiles(&sorted)?;
-        let top = &sorted[sorted.len() - (sorted.len() / 10).max(1)..];
-        let limit = top.iter().sum::<f32>() / top.len() as f32 / 100.0;
-        let share = |n: usize, of: usize| n as f64 / of as f64;
-        let near_zero = |sorted: &[f32]| share(sorted.partition_point(|g| *g <= limit), sorted.len());
-        let (total, mut sum) = (sorted.iter().sum::<f32>(), 0.0);
-        let safe = sorted.iter().take_while(|g| {
-            sum += **g;
-            sum <= LITTLE * total
-        });
-        Some(Self {
-            quantiles,
-            near_zero: near_zero(&sorted),
-            zero: share(sorted.partition_point(|g| *g == 0.0), sorted.len()),
-            safe: share(safe.count(), sorted.len()),
-            layers: layers
-                .iter()
-                .filter_map(|(layer, gammas)| {
-                    Some(LayerGammas {
-                        layer: *layer,
-                        channels: gammas.len(),
-                        quantiles: self::quantiles(gammas)?,
-                        near_zero: near_zero(gammas),
-                    })
-                })
-                .collect(),
-        })
-    }
-}
-
-/// Absolute values, ascending.
-fn ascending(gammas: &[f32]) -> Vec<f32> {
-    let mut sorted: Vec<f32> = gammas.iter().map(|g| g.abs()).collect();
-    sorted.sort_by(f32::total_cmp);
-    sorted
-}
-
-/// Minimum, quartiles and maximum; none of no values.
-fn quantiles(sorted: &[f32]) -> Option<[f32; 5]> {
-    let last = sorted.len().checked_sub(1)?;
-    Some([0, 1, 2, 3, 4].map(|q| sorted[last * q / 4]))
-}
-
 impl RunRecord {
     /// Reads a record.
     ///
@@ -226,6 +179,27 @@ impl RunRecord {
     pub fn stage(&self, name: &str) -> Option<&StageRecord> {
         self.stages.iter().find(|s| s.name == name)
     }
+
+    /// Notes that a stage has begun, unless it is the one that a stopped run was in.
+    pub fn begin(&mut self, name: &str, planned: usize) {
+        if self.running.as_ref().is_none_or(|running| running.name != name) {
+            self.running = Some(RunningStage { name: name.to_owned(), planned, epochs: Vec::new() });
+        }
+    }
+
+    /// Notes an epoch of the stage under way; one that is done a second time, after a resumption, counts once.
+    pub fn add_epoch(&mut self, epoch: &EpochRecord) {
+        if let Some(running) = &mut self.running {
+            running.epochs.truncate(epoch.epoch);
+            running.epochs.push(epoch.clone());
+        }
+    }
+
+    /// Notes that the stage under way is complete.
+    pub fn complete(&mut self, stage: StageRecord) {
+        self.running = None;
+        self.stages.push(stage);
+    }
 }
 
 #[cfg(test)]
@@ -233,12 +207,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gammas_are_summarised_by_size_whatever_their_sign() {
-        let summary = GammaSummary::new([(0, &[0.0, -1.0, 0.5][..]), (3, &[0.0, 0.001])]).unwrap();
-        assert_eq!(summary.quantiles, [0.0, 0.0, 0.001, 0.5, 1.0]);
-        assert_eq!((summary.zero, summary.near_zero, summary.safe), (0.4, 0.6, 0.6));
-        let layer = LayerGammas { layer: 3, channels: 2, quantiles: [0.0, 0.0, 0.0, 0.0, 0.001], near_zero: 1.0 };
-        assert_eq!(summary.layers[1], layer);
-        assert_eq!(GammaSummary::new([]), None);
+    fn a_stage_under_way_keeps_its_epochs_over_a_resumption_and_becomes_a_complete_one() {
+        let epoch = |epoch| EpochRecord { epoch, ..EpochRecord::default() };
+        let mut record = RunRecord::default();
+        record.begin("sparse", 3);
+        record.add_epoch(&epoch(0));
+        record.add_epoch(&epoch(1));
+        record.begin("sparse", 3);
+        record.add_epoch(&epoch(1));
+        record.add_epoch(&epoch(2));
+        let done = |r: &RunRecord| r.running.as_ref().map(|s| s.epochs.iter().map(|e| e.epoch).collect::<Vec<_>>());
+        assert_eq!(done(&record), Some(vec![0, 1, 2]));
+        record.complete(StageRecord { name: "sparse".into(), ..StageRecord::default() });
+        assert_eq!((done(&record), record.stages.len()), (None, 1));
+        record.begin("pruned", 0);
+        assert_eq!(done(&record), Some(vec![]));
+    }
+
+    #[test]
+    fn a_record_of_a_version_that_wrote_less_is_read() {
+        let old = r#"{"command": ["yoloslim"], "version": "0.1.0", "stages": [{"name": "baseline", "params": 1,
+            "bflops": 0.5, "bytes": 4, "milliseconds": null, "evaluation": null, "epochs": [], "seconds": 1.0}]}"#;
+        let record: RunRecord = serde_json::from_str(old).unwrap();
+        assert_eq!((record.stages[0].params, record.samples.len(), record.running), (1, 0, None));
     }
 }

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use clap::Args;
 use yoloslim::demo;
+use yoloslim::journal::new_record;
+use yoloslim::report::REPORT;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::slim::{PICTURE, Pipeline, table};
 use yoloslim::workers::Workers;
@@ -43,7 +45,7 @@ impl Demo {
             data.train.samples.len(),
             data.val.samples.len()
         ));
-        let mut record = RunRecord { command: config.command.clone(), ..RunRecord::default() };
+        let mut record = new_record(&config.command, &data.train, &data.val);
         let pipeline = Pipeline {
             train: &data.train,
             val: &data.val,
@@ -55,6 +57,7 @@ impl Demo {
         run_pipeline(&pipeline, network, &mut record, term)?;
         term::print(&table(&record))?;
         term::print(&summary(&record, begin.elapsed().as_secs_f64())?)?;
+        term.note(format!("what was won and lost: {}; open it in a browser", run.join(REPORT).display()));
         term.note(format!("detections of both nets side by side: {}", run.join(PICTURE).display()));
         term.note(next_step(&run));
         Ok(())

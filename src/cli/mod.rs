@@ -22,6 +22,7 @@ mod prune;
 mod prune_knobs;
 mod quantize;
 mod quantize_report;
+mod report;
 mod sensitivity;
 mod slim;
 mod tensor_file;
@@ -97,6 +98,7 @@ enum Command {
     #[command(after_help = examples::PROFILE)]
     Profile(profile::ProfileCommand),
     Export(export::Export),
+    Report(report::Report),
     #[command(after_help = examples::ANCHORS)]
     Anchors(anchors::Anchors),
     #[command(after_help = examples::BENCH)]
@@ -141,6 +143,7 @@ impl Command {
             Self::Quantize(command) => command.run(term),
             Self::Profile(command) => command.run(term),
             Self::Export(command) => command.run(term),
+            Self::Report(command) => command.run(term),
             Self::Anchors(command) => command.run(term),
             Self::Bench(command) => command.run(term),
             Self::Completions(command) => command.run(),

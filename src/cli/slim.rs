@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use yoloslim::journal::new_record;
+use yoloslim::report::REPORT;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::slim::{PICTURE, Pipeline, Progress, RECORD, SlimOptions, table};
 use yoloslim::train::Strength;
@@ -99,7 +101,7 @@ impl StageKnobs {
 impl Slim {
     pub fn run(self, term: Term, workers: &Workers) -> Result<()> {
         let (folder, start, config, data) = self.prepare(term, workers)?;
-        let mut record = read_or_begin(&folder, &config.command)?;
+        let mut record = read_or_begin(&folder, &config.command, &data)?;
         let pipeline = Pipeline {
             train: &data.train,
             val: &data.val,
@@ -118,6 +120,7 @@ impl Slim {
         term::print(&table(&record))?;
         let path = folder.path().display();
         term.note(format!("wrote {path}/slim.cfg, {path}/slim.weights and {path}/{PICTURE}"));
+        term.note(format!("what was won and lost: {path}/{REPORT}; also: tensorboard --logdir {path}"));
         term.note(format!("next: yoloslim detect {path}/slim.cfg {path}/slim.weights IMAGE -o PICTURES"));
         Ok(())
     }
@@ -157,13 +160,13 @@ impl Slim {
     }
 }
 
-/// The record of the stages that earlier processes completed, or an empty one.
-fn read_or_begin(folder: &RunFolder, command: &[String]) -> Result<RunRecord> {
+/// The record of what earlier processes did, or a new one.
+pub fn read_or_begin(folder: &RunFolder, command: &[String], data: &Data) -> Result<RunRecord> {
     let path = folder.path().join(RECORD);
     if path.is_file() {
         return RunRecord::read(&path);
     }
-    Ok(RunRecord { command: command.to_vec(), version: env!("CARGO_PKG_VERSION").to_owned(), stages: Vec::new() })
+    Ok(new_record(command, &data.train, &data.val))
 }
 
 /// Runs the pipeline and shows how it goes.

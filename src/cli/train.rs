@@ -1,22 +1,21 @@
 //! `train`: a network and a data set to a trained network.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use yoloslim::detect::{DetectOptions, Detector};
-use yoloslim::model::time_one_image;
+use yoloslim::journal::{End, Journal};
+use yoloslim::report::REPORT;
 use yoloslim::run_folder::{RunConfig, RunFolder};
-use yoloslim::slim::RECORD;
 use yoloslim::train::distil::read_teacher;
-use yoloslim::train::{self, Job, Sparsity, Strategy, Strength, TrainOptions};
+use yoloslim::train::{self, Event, Job, Sparsity, Strategy, Strength, TrainOptions, Trained};
 use yoloslim::workers::Workers;
-use yoloslim_core::record::{RunRecord, StageRecord};
-use yoloslim_core::{Error, Network, Result, cost};
+use yoloslim_core::{Error, Network, Result};
 
 use super::distil_knobs::DistilKnobs;
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
 use super::prune_knobs::PruneKnobs;
+use super::slim::read_or_begin;
 use super::train_progress::TrainProgress;
 use crate::term::Term;
 
@@ -54,6 +53,9 @@ pub struct Train {
     knobs: TrainKnobs,
 }
 
+/// The name of the only stage.
+const STAGE: &str = "train";
+
 /// [`Strategy`] as typed.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum StrategyName {
@@ -82,8 +84,16 @@ impl Train {
     pub fn run(self, term: Term, workers: &Workers) -> Result<()> {
         let (folder, start, config, data) = self.prepare(term, workers)?;
         let options: &TrainOptions = &config.options;
-        let begin = Instant::now();
         let mut progress = TrainProgress::new(term, options.epochs);
+        let mut record = read_or_begin(&folder, &config.command, &data)?;
+        if record.stage(STAGE).is_some() {
+            record.stages.clear(); // A run that is complete ends as it did, and says so again.
+        }
+        let mut journal = match workers.leads() {
+            true => Some(Journal::begin(folder.path(), &mut record, STAGE, options.epochs, folder.path())?),
+            false => None,
+        };
+        let mut noted = Ok(());
         let job = Job {
             teacher: read_teacher(options.distil.as_ref(), &start.graph)?,
             network: start,
@@ -96,27 +106,20 @@ impl Train {
         };
         let mut validate =
             |n: &Network| Detector::new(n, DetectOptions::for_evaluation(options.size))?.evaluate(&data.val);
-        let trained = train::run(job, &mut validate, &mut |event| progress.show(event))?;
-        if !workers.leads() {
-            return Ok(());
-        }
-        let network = &trained.network;
-        let stage = StageRecord {
-            name: "train".to_owned(),
-            params: network.parameters(),
-            bflops: cost::flops(&network.graph) / 1e9,
-            bytes: network.to_weights_file().to_bytes().len(),
-            milliseconds: Some(time_one_image(network) * 1e3),
-            evaluation: trained.evaluation,
-            epochs: trained.epochs,
-            seconds: begin.elapsed().as_secs_f64(),
-        };
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let record = RunRecord { command: config.command.clone(), version, stages: vec![stage] };
-        record.write(&folder.path().join(RECORD))?;
+        let trained = train::run(job, &mut validate, &mut |event| {
+            if let (Event::Epoch(epoch), Some(journal), Ok(())) = (&event, &mut journal, &noted) {
+                noted = journal.epoch(epoch);
+            }
+            progress.show(event);
+        })?;
+        noted?;
+        let Some(journal) = journal else { return Ok(()) };
+        let Trained { network, epochs, evaluation } = trained;
+        journal.end(End { network: &network, epochs, evaluation, val: &data.val, size: options.size })?;
         crate::term::print(&yoloslim::slim::table(&record))?;
         let path = folder.path().display();
         term.note(format!("wrote {path}/last.cfg and last.weights (best.* scored highest on val)"));
+        term.note(format!("how it went: {path}/{REPORT}; also: tensorboard --logdir {path}"));
         term.note(format!("next: yoloslim prune {path}/last.cfg {path}/last.weights -o SLIM --target-flops 0.7"));
         Ok(())
     }

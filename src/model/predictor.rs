@@ -178,6 +178,12 @@ impl Predictor {
         self.run(&Fusion::none(&self.graph), images, count, alter)
     }
 
+    /// [`Predictor::heads`] that tells every layer's index when its work is done. What is fused into another layer is
+    /// told with that one.
+    pub(super) fn heads_stepwise(&mut self, images: &[f32], count: usize, done: &mut dyn FnMut(usize)) -> Vec<HeadMap> {
+        self.run(&self.fusion.clone(), images, count, &mut |layer, _| done(layer))
+    }
+
     fn run(
         &mut self,
         fusion: &Fusion,

@@ -7,12 +7,11 @@ mod steps;
 mod table;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use yoloslim_core::labels::Dataset;
 use yoloslim_core::prune::{Evidence, PruneOptions, PrunePlan};
 use yoloslim_core::record::{EpochRecord, RunRecord, StageRecord};
-use yoloslim_core::{Error, Network, Result, cost, prune};
+use yoloslim_core::{Error, Network, Result, prune};
 
 pub use options::SlimOptions;
 use pictures::compare;
@@ -21,9 +20,10 @@ pub use table::table;
 
 use crate::detect::{DetectOptions, Detector};
 use crate::evidence::{self, Measuring};
-use crate::model::time_one_image;
+use crate::journal::{End, Journal};
 use crate::prove::prove;
 use crate::reestimate::reestimate_statistics;
+use crate::report;
 use crate::search::{self, Judge};
 use crate::train::{self, Event, Job, TrainOptions};
 use crate::workers::Workers;
@@ -40,8 +40,7 @@ const PICTURED: usize = 4;
 /// The picture's name in a run's folder.
 pub const PICTURE: &str = "detections.jpg";
 
-/// The record's name in a run's folder.
-pub const RECORD: &str = "record.json";
+pub use crate::report::RECORD;
 
 /// A pipeline on its data, in its folder.
 pub struct Pipeline<'a> {
@@ -124,6 +123,7 @@ impl Pipeline<'_> {
         slim.write(self.folder, "slim")?;
         let [cfg, weights] = ["result.cfg", "result.weights"].map(|file| self.stage_folder("baseline").join(file));
         compare(&Network::read(&cfg, &weights)?, &slim, self.val, PICTURED, &self.folder.join(PICTURE))?;
+        report::write(self.folder)?;
         Ok(slim)
     }
 
@@ -186,21 +186,19 @@ impl Pipeline<'_> {
             return self.follow(&folder, record);
         }
         yoloslim_core::files::create_folder(&folder)?;
-        let start = Instant::now();
-        let Outcome { network, epochs } = run(observe)?;
+        let mut journal = Journal::begin(self.folder, record, name, epochs.unwrap_or(0), &folder)?;
+        let mut noted = Ok(());
+        let Outcome { network, epochs } = run(&mut |progress| {
+            if let (Progress::Train(Event::Epoch(epoch)), Ok(())) = (&progress, &noted) {
+                noted = journal.epoch(epoch);
+            }
+            observe(progress);
+        })?;
+        noted?;
         network.write(&folder, "result")?;
         let evaluation = self.validate(&network)?;
-        record.stages.push(StageRecord {
-            name: name.to_owned(),
-            params: network.parameters(),
-            bflops: cost::flops(&network.graph) / 1e9,
-            bytes: network.to_weights_file().to_bytes().len(),
-            milliseconds: Some(time_one_image(&network) * 1e3),
-            evaluation: Some(evaluation),
-            epochs,
-            seconds: start.elapsed().as_secs_f64(),
-        });
-        record.write(&self.folder.join(RECORD))?;
+        let (evaluation, val, size) = (Some(evaluation), self.val, self.options.train.size);
+        journal.end(End { network: &network, epochs, evaluation, val, size })?;
         self.workers.meet();
         self.workers.meet();
         Ok(network)

@@ -82,7 +82,7 @@ impl BBox {
 }
 
 /// One detected object.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
     /// Index of the class, from 0.
     pub class: usize,

@@ -1,0 +1,52 @@
+//! `report`: a run's page, written or served.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use yoloslim::report;
+use yoloslim_core::{Error, Result, files};
+
+use crate::term::Term;
+
+/// Write the report of a run, one HTML file that opens without a network, or serve it while the run goes on
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    yoloslim report runs/helmets\n  \
+    yoloslim report runs/helmets --watch --port 8800")]
+pub struct Report {
+    /// Folder of a run of slim, train or demo
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Another file to write to [default: report.html in the run's folder]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "watch")]
+    output: Option<PathBuf>,
+    /// Serve the report on this machine, and refresh it as the run goes on
+    #[arg(long)]
+    watch: bool,
+    /// Port to serve it on; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 8787, requires = "watch")]
+    port: u16,
+}
+
+impl Report {
+    pub fn run(self, term: Term) -> Result<()> {
+        if self.watch {
+            let server = report::Server::bind(&self.run, self.port)?;
+            term.note(format!("{} shows the run as it goes on; stop with Ctrl-C", server.address()));
+            return server.serve();
+        }
+        let path = match &self.output {
+            None => report::write(&self.run)?,
+            Some(file) if file.exists() => {
+                return Err(Error::at(file.display(), "the file is there already, and nothing is overwritten")
+                    .fix("give another name or remove it"));
+            }
+            Some(file) => {
+                files::write_whole(file, report::render(&self.run)?.as_bytes())?;
+                file.clone()
+            }
+        };
+        term.note(format!("wrote {}; open it in a browser", path.display()));
+        Ok(())
+    }
+}

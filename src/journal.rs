@@ -1,0 +1,153 @@
+//! Keeps what a person sees of a run up to date: after every epoch and every stage the record, the report and the
+//! TensorBoard events are written.
+
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use yoloslim_core::eval::Evaluation;
+use yoloslim_core::labels::Dataset;
+use yoloslim_core::record::{DataRecord, Environment, EpochRecord, GammaSummary, RunRecord, StageRecord};
+use yoloslim_core::{Network, Result, cost, files};
+
+use crate::events::EventsFile;
+use crate::model::{time_layers, time_one_image};
+use crate::report::{self, RECORD};
+use crate::samples;
+
+/// The journal of one stage.
+pub struct Journal<'a> {
+    run: &'a Path,
+    record: &'a mut RunRecord,
+    stage: &'a str,
+    /// The folder of the stage, where its events go.
+    folder: PathBuf,
+    /// Made with the first event, so that a resumption that has nothing to do leaves no empty file.
+    events: Option<EventsFile>,
+    begin: Instant,
+}
+
+/// What a stage ended with.
+pub struct End<'a> {
+    /// Its network.
+    pub network: &'a Network,
+    /// Its epochs.
+    pub epochs: Vec<EpochRecord>,
+    /// Its accuracy.
+    pub evaluation: Option<Evaluation>,
+    /// The images that it was measured on.
+    pub val: &'a Dataset,
+    /// Side of the net's input; the cfg's when none.
+    pub size: Option<usize>,
+}
+
+/// The record of a new run: its command line, this machine, and its data.
+#[must_use]
+pub fn new_record(command: &[String], train: &Dataset, val: &Dataset) -> RunRecord {
+    let objects = |set: &Dataset| set.samples.iter().map(|s| s.objects.len()).sum();
+    RunRecord {
+        command: command.to_vec(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        environment: Some(environment()),
+        data: Some(DataRecord {
+            names: val.names.clone(),
+            train_images: train.samples.len(),
+            train_objects: objects(train),
+            val_images: val.samples.len(),
+            val_objects: objects(val),
+        }),
+        ..RunRecord::default()
+    }
+}
+
+fn environment() -> Environment {
+    Environment {
+        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        processor: processor(),
+        instructions: yoloslim_kernels::cpu_path().to_owned(),
+        threads: rayon::current_num_threads(),
+        folder: std::env::current_dir().unwrap_or_default(),
+        started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+    }
+}
+
+/// The processor's name, where Linux tells it.
+fn processor() -> Option<String> {
+    let text = files::read_text(Path::new("/proc/cpuinfo")).ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+impl<'a> Journal<'a> {
+    /// Begins the journal of a stage of `planned` epochs, whose events go to `folder`.
+    ///
+    /// # Errors
+    /// A run's folder that can't be written.
+    pub fn begin(
+        run: &'a Path,
+        record: &'a mut RunRecord,
+        stage: &'a str,
+        planned: usize,
+        folder: &Path,
+    ) -> Result<Self> {
+        record.begin(stage, planned);
+        let journal = Self { run, record, stage, folder: folder.to_owned(), events: None, begin: Instant::now() };
+        journal.write()?;
+        Ok(journal)
+    }
+
+    /// Notes an epoch.
+    ///
+    /// # Errors
+    /// A folder that can't be written.
+    pub fn epoch(&mut self, epoch: &EpochRecord) -> Result<()> {
+        self.record.add_epoch(epoch);
+        self.events(epoch.epoch + 1)?.epoch(epoch)?;
+        self.write()
+    }
+
+    /// Measures and notes what the stage ended with.
+    ///
+    /// # Errors
+    /// An image that can't be read, or a folder that can't be written.
+    pub fn end(mut self, end: End) -> Result<()> {
+        let End { network, epochs, evaluation, val, size } = end;
+        if self.record.samples.is_empty() {
+            self.record.samples = samples::choose(val, self.run)?;
+        }
+        samples::show(network, size, self.stage, &mut self.record.samples)?;
+        for i in 0..self.record.samples.len() {
+            let picture = samples::drawn(&self.record.samples[i], self.run, self.stage, &val.names)?;
+            self.events(epochs.len())?.picture(epochs.len(), &format!("detections/{i}"), &picture)?;
+        }
+        let gammas = network
+            .graph
+            .convolutions()
+            .filter_map(|(layer, _)| network.conv(layer).norm.as_ref().map(|norm| (layer, norm.gamma.as_slice())));
+        self.record.complete(StageRecord {
+            name: self.stage.to_owned(),
+            params: network.parameters(),
+            bflops: cost::flops(&network.graph) / 1e9,
+            bytes: network.to_weights_file().to_bytes().len(),
+            milliseconds: Some(time_one_image(network) * 1e3),
+            layer_milliseconds: time_layers(network).into_iter().map(|seconds| seconds * 1e3).collect(),
+            gammas: GammaSummary::new(gammas),
+            evaluation,
+            epochs,
+            seconds: self.begin.elapsed().as_secs_f64(),
+        });
+        self.write()
+    }
+
+    fn events(&mut self, first_step: usize) -> Result<&mut EventsFile> {
+        let events = match self.events.take() {
+            Some(events) => events,
+            None => EventsFile::create(&self.folder, first_step)?,
+        };
+        Ok(self.events.insert(events))
+    }
+
+    fn write(&self) -> Result<()> {
+        self.record.write(&self.run.join(RECORD))?;
+        report::write(self.run).map(|_| ())
+    }
+}
