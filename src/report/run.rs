@@ -122,7 +122,7 @@ fn plans(folder: &Path, record: &RunRecord) -> (Vec<(String, PrunePlan)>, Vec<St
             Ok(plan) => plans.push((stage.name.clone(), plan)),
             Err(_) => notes.push(format!(
                 "The plan of the stage {} was written by another version and can't be read: which channels it kept, and \
-                 why, isn't shown.",
+                 why, and the net as it is now, aren't shown.",
                 stage.name
             )),
         }
