@@ -117,7 +117,7 @@ impl<'a> Journal<'a> {
         samples::show(network, size, self.stage, &mut self.record.samples)?;
         for i in 0..self.record.samples.len() {
             let picture = samples::drawn(&self.record.samples[i], self.run, self.stage, &val.names)?;
-            self.events(epochs.len())?.picture(epochs.len(), &format!("detections/{i}"), &picture)?;
+            self.events(epochs.len() + 1)?.picture(epochs.len(), &format!("detections/{i}"), &picture)?;
         }
         let gammas = network
             .graph

@@ -52,6 +52,14 @@ fn slim_that_was_killed_goes_on_to_the_same_net() {
     let record = RunRecord::read(&scene.path("killed/record.json")).unwrap();
     assert_eq!(record.stages.len(), 4);
     assert!(record.stages[3].bflops <= 0.6 * record.stages[0].bflops);
+    let report = std::fs::read_to_string(scene.path("killed/report.html")).unwrap();
+    for chart in ["tradeoff-flops", "network-drawing", "channels-pruned", "gamma-map", "gamma-ridges", "detections-0"] {
+        assert!(report.contains(&format!("id=\"{chart}\"")), "the report has no {chart}");
+    }
+    assert!(!report.contains("http://") && !report.contains("https://"), "the report asks nothing of a network");
+    let events = std::fs::read_dir(scene.path("killed/sparse")).unwrap().flatten();
+    let events = events.filter(|file| file.file_name().to_string_lossy().starts_with("events.out.tfevents.")).count();
+    assert!(events > 0, "there are no events for TensorBoard");
     Network::read(&scene.path("killed/slim.cfg"), &scene.path("killed/slim.weights")).unwrap();
 }
 
