@@ -21,7 +21,16 @@ function pointed(event) {
 }
 document.addEventListener("pointermove", pointed);
 document.addEventListener("pointerdown", pointed);
-document.addEventListener("scroll", () => show(null), { passive: true });
+
+function showAtItself(mark) {
+  const box = mark.getBoundingClientRect();
+  show(mark, box.x + box.width / 2, box.y + box.height / 2);
+}
+
+// What keys chose goes with the page; what was pointed at is no longer under the pointer.
+let chosen = false;
+document.addEventListener("pointermove", () => { chosen = false; });
+document.addEventListener("scroll", () => (chosen && shown ? showAtItself(shown) : show(null)), { passive: true });
 
 // Arrow keys go from mark to mark of the drawing that has the focus.
 document.addEventListener("keydown", (event) => {
@@ -34,8 +43,8 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   const at = marks.indexOf(shown);
   const next = marks[at < 0 ? (steps > 0 ? 0 : marks.length - 1) : (at + steps + marks.length) % marks.length];
-  const box = next.getBoundingClientRect();
-  show(next, box.x + box.width / 2, box.y + box.height / 2);
+  chosen = true;
+  showAtItself(next);
 });
 document.addEventListener("focusout", () => show(null));
 
@@ -74,10 +83,12 @@ function zoomable(figure) {
   const drawing = figure.querySelector(".drawing");
   const picture = drawing.querySelector("svg");
   let zoom = 1;
+  let whole = 0; // The width without zoom, which is wider than a phone's page.
   const set = (next, x = drawing.clientWidth / 2) => {
     const from = picture.getBoundingClientRect().width;
+    if (zoom === 1) whole = from;
     zoom = Math.max(1, Math.min(12, next));
-    Object.assign(picture.style, zoom === 1 ? { width: "", height: "", maxWidth: "" } : { maxWidth: "none", height: "auto", width: `${zoom * 100}%` });
+    Object.assign(picture.style, zoom === 1 ? { width: "", height: "", maxWidth: "" } : { maxWidth: "none", height: "auto", width: `${zoom * whole}px` });
     const grown = picture.getBoundingClientRect().width / from;
     drawing.scrollLeft = (drawing.scrollLeft + x) * grown - x;
   };

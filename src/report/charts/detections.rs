@@ -85,7 +85,8 @@ fn panel(run: &Run, photo: &str, sample: &SampleRecord, stage: &str, found: &[De
         svg.add(frame().class("halo"));
         svg.add(frame().class(class).tip(&name));
         if labelled {
-            svg.add(caption(bbox, &name, size));
+            let below = class == "alarm-box";
+            svg.add(caption(bbox, &name, size, below, (sample.width as f64, sample.height as f64)));
         }
     };
     for i in &verdict.missed {
@@ -101,9 +102,13 @@ fn panel(run: &Run, photo: &str, sample: &SampleRecord, stage: &str, found: &[De
     format!("<div><p>{}</p>{}</div>", escape(&words), svg.finish(&words))
 }
 
-fn caption(bbox: &BBox, name: &str, size: f64) -> El {
-    let y = if bbox.y0 > size * 1.2 { bbox.y0 - size * 0.3 } else { bbox.y1 + size };
-    text(bbox.x0.max(0.0), y, "start", name).class("caption").attr("style", format!("font-size:{}px", short(size)))
+/// What a box is, above it; below for a false alarm, which often lies on a box that was found. Inside the picture of
+/// `width` by `height` pixels in any case.
+fn caption(bbox: &BBox, name: &str, size: f64, below: bool, (width, height): (f64, f64)) -> El {
+    let (over, under) = (bbox.y0 - size * 0.3, bbox.y1 + size);
+    let y = if (below && under < height) || over < size { under } else { over };
+    let (x, anchor) = if bbox.x0 > width * 0.7 { (bbox.x1.min(width), "end") } else { (bbox.x0.max(0.0), "start") };
+    text(x, y, anchor, name).class("caption").attr("style", format!("font-size:{}px", short(size)))
 }
 
 /// Greedy matching in order of score at IoU 0.5, as COCO's; what meets an ignored label only counts as neither.

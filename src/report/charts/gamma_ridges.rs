@@ -18,7 +18,7 @@ pub fn draw(run: &Run) -> Option<Figure> {
     if moments.is_empty() {
         return None;
     }
-    let (left, right, spacing, peak) = (112.0, 450.0, 24.0, 44.0);
+    let (left, right, spacing, peak) = (124.0, 450.0, 24.0, 44.0);
     let bottom = 52.0 + spacing * moments.len() as f64;
     let x = Scale::new((0.0, Histogram::BINS as f64 - 1.0), (left, right));
     let mut svg = Svg::new(460.0, bottom + 42.0);
