@@ -179,6 +179,39 @@ mod tests {
         }
     }
 
+    /// The command lines of a page: what its indented blocks and its quotations in backticks hold, but for those with an
+    /// ellipsis or alternatives, and for a command's bare name.
+    fn command_lines(page: &str) -> Vec<String> {
+        let joined = page.replace("\\\n", " ");
+        let indented =
+            joined.lines().filter(|l| l.starts_with("    yoloslim ")).map(|l| l.split(" # ").next().unwrap_or(l));
+        let quoted = joined.split('`').skip(1).step_by(2).filter(|words| words.starts_with("yoloslim "));
+        let whole = |line: &&str| !line.contains("..") && !line.contains('|') && !is_a_name(line);
+        indented.chain(quoted).filter(whole).map(str::to_owned).collect()
+    }
+
+    fn is_a_name(line: &str) -> bool {
+        line.chars().all(|c| c.is_ascii_lowercase() || c == ' ')
+    }
+
+    #[test]
+    fn every_command_of_the_documents_is_one() {
+        let pages = [
+            include_str!("../../README.md"),
+            include_str!("../../docs/guide.md"),
+            include_str!("../../docs/from-the-reference-projects.md"),
+            include_str!("../../docs/results.md"),
+        ];
+        for page in pages {
+            let lines = command_lines(page);
+            assert!(lines.len() > 3, "{lines:?}");
+            for line in lines {
+                let parsed = Cli::try_parse_from(line.split_whitespace());
+                assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
     #[test]
     fn what_is_mistyped_is_answered_with_what_was_meant() {
         for (typed, meant) in [("prnue", "prune"), ("prune a b --target-flop 0.5 -o d", "--target-flops")] {
