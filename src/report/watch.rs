@@ -1,12 +1,11 @@
 //! The report on localhost, made anew whenever the run's record changes.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use tiny_http::{Header, Request, Response};
 use yoloslim_core::{Error, Result};
 
-use super::{RECORD, page_of};
+use super::page_of;
 
 /// A server of one run's report.
 pub struct Server {
@@ -45,16 +44,18 @@ impl Server {
 
     /// The page, or that it is what the browser has already. A browser that has gone needs no answer.
     fn answer(&self, request: Request) {
-        let tag = tag(&self.folder.join(RECORD));
-        let known = request.headers().iter().any(|h| h.field.equiv("If-None-Match") && h.value.as_str() == tag);
         let _ = match request.url() {
-            "/" if known => request.respond(Response::empty(304)),
             "/" => match page_of(&self.folder, true) {
                 Ok(page) => {
-                    let headers = [("Content-Type", "text/html; charset=utf-8"), ("ETag", tag.as_str())];
-                    let headers = headers.into_iter().filter_map(|(k, v)| Header::from_bytes(k, v).ok());
-                    let response = headers.fold(Response::from_string(page), Response::with_header);
-                    request.respond(response)
+                    let tag = tag(&page);
+                    let known = |h: &Header| h.field.equiv("If-None-Match") && h.value.as_str() == tag;
+                    if request.headers().iter().any(known) {
+                        request.respond(Response::empty(304))
+                    } else {
+                        let headers = [("Content-Type", "text/html; charset=utf-8"), ("ETag", tag.as_str())];
+                        let headers = headers.into_iter().filter_map(|(k, v)| Header::from_bytes(k, v).ok());
+                        request.respond(headers.fold(Response::from_string(page), Response::with_header))
+                    }
                 }
                 Err(e) => request.respond(Response::from_string(e.to_string()).with_status_code(500)),
             },
@@ -63,11 +64,9 @@ impl Server {
     }
 }
 
-/// What changes whenever the file is written.
-fn tag(path: &Path) -> String {
-    let changed = std::fs::metadata(path).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-    let since = changed.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("\"{}\"", since.as_nanos())
+/// What changes with the page: of its content, since two writes within one tick of the clock have the same time.
+fn tag(page: &str) -> String {
+    format!("\"{}\"", blake3::hash(page.as_bytes()).to_hex())
 }
 
 #[cfg(test)]
@@ -75,6 +74,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
+    use super::super::RECORD;
     use super::*;
     use yoloslim_core::record::RunRecord;
 
@@ -98,8 +98,9 @@ mod tests {
         std::thread::spawn(move || server.serve());
         let first = get(&address, "/", "none");
         assert!(first.starts_with("HTTP/1.1 200") && first.contains("data-watch"), "{first}");
-        assert!(get(&address, "/", &tag(&record)).starts_with("HTTP/1.1 304"));
-        let old = tag(&record);
+        let old = tag(&page_of(folder.path(), true).unwrap());
+        assert!(first.contains(&old));
+        assert!(get(&address, "/", &old).starts_with("HTTP/1.1 304"));
         let mut changed = RunRecord::default();
         changed.begin("baseline", 3);
         changed.write(&record).unwrap();
