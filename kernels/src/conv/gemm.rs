@@ -5,7 +5,7 @@
 
 use super::epilogue::Epilogue;
 use super::grid::Grid;
-use super::microkernel::{MR, NR, Rows, Tile, multiply};
+use super::microkernel::{MR, NR, Rows, TOGETHER, multiply, panels_together};
 use crate::activation::fix_activation;
 use crate::path::Path;
 use crate::share::SharedMut;
@@ -52,9 +52,10 @@ impl Panels {
         Self { values, groups, depth: taps * run, columns }
     }
 
-    fn panel(&self, group: usize, panel: usize) -> &[f32] {
+    /// `count` panels of a group from `panel` on.
+    fn panels(&self, group: usize, panel: usize, count: usize) -> &[f32] {
         let size = self.depth * NR;
-        &self.values[(group * self.columns.div_ceil(NR) + panel) * size..][..size]
+        &self.values[(group * self.columns.div_ceil(NR) + panel) * size..][..count * size]
     }
 
     /// The memory, to pack other weights into.
@@ -77,9 +78,12 @@ pub(crate) fn run(path: Path, grid: &Grid, panels: &Panels, src: &[f32], dst: &m
         let (block, group) = (rest / panels.groups, rest % panels.groups);
         let end = grid.pixels().min((block + 1) * BLOCK);
         let tiles = RowTiles::new(grid, block * BLOCK..end, src, group * grid.run, &zeros);
-        for panel in split * width..count.min((split + 1) * width) {
+        let (mut panel, last) = (split * width, count.min((split + 1) * width));
+        while panel < last {
+            let together = panels_together(path).min(last - panel);
             // SAFETY: blocks own disjoint pixels, and splits and groups disjoint columns of them.
-            unsafe { run_panel(path, &tiles, panels, (group, panel), out, epilogue) };
+            unsafe { run_panels(path, &tiles, panels, (group, panel, together), out, epilogue) };
+            panel += together;
         }
     });
 }
@@ -140,40 +144,43 @@ fn each_lane(first: usize, count: usize, mut place: impl FnMut(usize, usize)) {
     }
 }
 
-/// One panel of columns over all pixels of a block.
+/// Some panels of columns of a group over all pixels of a block.
 ///
 /// # Safety
 /// No other task writes these columns of these pixels.
-unsafe fn run_panel(
+unsafe fn run_panels(
     path: Path,
     tiles: &RowTiles,
     panels: &Panels,
-    (group, panel): (usize, usize),
+    (group, panel, count): (usize, usize, usize),
     out: SharedMut,
     epilogue: Epilogue,
 ) {
-    let width = (panels.columns - panel * NR).min(NR);
+    const WIDEST: usize = TOGETHER * NR;
+    let width = (panels.columns - panel * NR).min(count * NR);
     let first = group * panels.columns + panel * NR;
-    let mut bias = [0.0; NR];
+    let mut bias = [0.0; WIDEST];
     if let Some(all) = epilogue.bias {
         bias[..width].copy_from_slice(&all[first..first + width]);
     }
-    let weights = panels.panel(group, panel);
+    let weights = panels.panels(group, panel, count);
     path.run(|| {
         fix_activation!(epilogue.activation, ACT => {
-            let mut sums: Tile = [[0.0; NR]; MR];
+            let mut sums = [[0.0; WIDEST]; MR];
             for (at, destinations) in tiles.destinations.iter().enumerate() {
                 let used = (tiles.pixels - at * MR).min(MR);
                 let starts = &tiles.starts[at * tiles.taps..(at + 1) * tiles.taps];
                 // SAFETY: `RowTiles` took every address from a slice of `run` values.
                 let rows = unsafe { Rows::new(starts, tiles.run) };
-                multiply(path, used, rows, weights, sums.as_flattened_mut(), NR);
+                multiply(path, used, count, rows, weights, sums.as_flattened_mut(), WIDEST);
                 for (row, &to) in sums.iter().zip(destinations).take(used) {
                     let residual = epilogue.residual.map(|all| &all[to + first..][..width]);
                     // SAFETY: the caller vouches that nobody else writes there.
                     let to = unsafe { out.part(to + first, width) };
-                    let finished = |j: usize| ACT.apply(row[j] + bias[j]);
-                    store(to, finished, residual, epilogue.accumulate);
+                    for (part, to) in to.chunks_mut(NR).enumerate() {
+                        let finished = |j: usize| ACT.apply(row[part * NR + j] + bias[part * NR + j]);
+                        store(to, finished, residual.map(|all| &all[part * NR..]), epilogue.accumulate);
+                    }
                 }
             }
         })

@@ -1,17 +1,27 @@
-//! The inner loops that all dense convolutions end in: a tile of 6 rows by 16 columns kept in registers.
+//! The inner loops that all dense convolutions end in: a tile of 6 rows by 16 columns kept in registers, or by 32.
 //!
-//! 6 x 16 is what AVX2's sixteen registers hold: twelve sums, two columns and one broadcast row value; on AVX-512 and
-//! NEON, which have 32, two sums of six registers each or 24. Rows are read where they lie, so activations are never
-//! repacked; columns (weights) come packed, 16 side by side.
+//! 6 x 16 is what AVX2's sixteen registers hold: twelve sums, two columns and one broadcast row value; on NEON it takes 24
+//! of 32. On AVX-512 two panels of 16 columns share a tile: then a row value is loaded for two products. Rows are read
+//! where they lie, so activations are never repacked; columns (weights) come packed in panels, 16 side by side.
 
 use super::vector::{Row, on_each_path};
+use crate::path::Path;
 
 /// Rows of a tile.
 pub(crate) const MR: usize = 6;
-/// Columns of a tile.
+/// Columns of a panel.
 pub(crate) const NR: usize = 16;
-/// Sums of a tile, row by row.
-pub(crate) type Tile = [[f32; NR]; MR];
+/// Most panels that are multiplied together.
+pub(crate) const TOGETHER: usize = 2;
+
+/// Panels of columns that are best multiplied together.
+pub(crate) fn panels_together(path: Path) -> usize {
+    match path {
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 => TOGETHER,
+        _ => 1,
+    }
+}
 
 /// The rows of a product, in segments of the depth.
 #[derive(Clone, Copy)]
@@ -40,21 +50,23 @@ pub(crate) struct Outer<'a> {
 }
 
 on_each_path! {
-    /// Products of the first `used` rows with 16 packed columns:
-    /// `to[i * stride + j] = sum over k of row_i[k] * columns[16 k + j]`.
+    /// Products of the first `used` rows with `panels` panels of packed columns, one after the other in `columns`:
+    /// `to[i * stride + 16 p + j] = sum over k of row_i[k] * panel_p[16 k + j]`.
     ///
     /// # Panics
     /// If a slice is too short.
-    pub(crate) fn multiply(used: usize, rows: Rows, columns: &[f32], to: &mut [f32], stride: usize) => multiply_rows::<Row>
+    pub(crate) fn multiply(used: usize, panels: usize, rows: Rows, columns: &[f32], to: &mut [f32], stride: usize)
+        => multiply_rows::<Row>
 }
 
 on_each_path! {
-    /// Transposed product of `used` columns of `left` with `right`:
-    /// `to[i * stride + j] += sum over k of left[k * left_stride + i] * right[16 k + j]`, or `=` if `fresh`.
+    /// Transposed product of `used` columns of `left` with the panels of `right`:
+    /// `to[i * stride + 16 p + j] += sum over k of left[k * left_stride + i] * right_p[16 k + j]`, or `=` if `fresh`.
     ///
     /// # Panics
     /// If a slice is too short.
-    pub(crate) fn outer(used: usize, pair: Outer, to: &mut [f32], stride: usize, fresh: bool) => multiply_columns::<Row>
+    pub(crate) fn outer(used: usize, panels: usize, pair: Outer, to: &mut [f32], stride: usize, fresh: bool)
+        => multiply_columns::<Row>
 }
 
 /// Calls `$kernel::<_, USED>` with the number of used rows as a constant.
@@ -71,54 +83,86 @@ macro_rules! with_used {
     };
 }
 
+/// The panels of `0..panels` that are multiplied together, as the first one and their number.
 #[inline(always)]
-fn multiply_rows<R: Row>(used: usize, rows: Rows, columns: &[f32], to: &mut [f32], stride: usize) {
-    assert!((1..=MR).contains(&used) && to.len() >= (used - 1) * stride + NR);
-    assert!(columns.len() >= rows.starts.len() * rows.run * NR);
-    // SAFETY: just checked.
-    unsafe { with_used!(used, multiply_used::<R>(rows, columns.as_ptr(), to.as_mut_ptr(), stride)) }
+fn groups<R: Row>(panels: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..panels).step_by(R::PANELS).map(move |first| (first, R::PANELS.min(panels - first)))
+}
+
+#[inline(always)]
+fn multiply_rows<R: Row>(used: usize, panels: usize, rows: Rows, columns: &[f32], to: &mut [f32], stride: usize) {
+    let size = rows.starts.len() * rows.run * NR;
+    assert!((1..=MR).contains(&used) && to.len() >= (used - 1) * stride + panels * NR);
+    assert!(columns.len() >= panels * size);
+    for (first, count) in groups::<R>(panels) {
+        // SAFETY: just checked.
+        unsafe {
+            let (columns, to) = (columns.as_ptr().add(first * size), to.as_mut_ptr().add(first * NR));
+            with_used!(used, multiply_used::<R>(rows, count, columns, size, to, stride));
+        }
+    }
 }
 
 /// # Safety
-/// `columns` and `to` are long enough for [`multiply`].
+/// `columns` holds `count` panels of `size` values, at most `R::PANELS`, and `to` is long enough for [`multiply`].
 #[inline(always)]
-unsafe fn multiply_used<R: Row, const USED: usize>(rows: Rows, mut columns: *const f32, to: *mut f32, stride: usize) {
+unsafe fn multiply_used<R: Row, const USED: usize>(
+    rows: Rows,
+    count: usize,
+    mut columns: *const f32,
+    size: usize,
+    to: *mut f32,
+    stride: usize,
+) {
     let mut sums = Sums::<R, USED>::zero();
     for starts in rows.starts {
-        // SAFETY: `columns` holds 16 values for each step, rows `run` values from each start.
+        // SAFETY: a panel holds 16 values for each step, rows `run` values from each start.
         unsafe {
-            sums.add_products(rows.run, |k, i| *starts[i].add(k), columns);
+            sums.add_products(count, rows.run, |k, i| *starts[i].add(k), columns, size);
             columns = columns.add(rows.run * NR);
         }
     }
-    // SAFETY: `to` holds `USED` rows of 16 values.
-    sums.for_each(|i, sum| unsafe { sum.store(to.add(i * stride)) });
+    // SAFETY: `to` holds `USED` rows of 16 values for each panel.
+    sums.for_each(count, |i, at, sum| unsafe { sum.store(to.add(i * stride + at)) });
 }
 
 #[inline(always)]
-fn multiply_columns<R: Row>(used: usize, pair: Outer, to: &mut [f32], stride: usize, fresh: bool) {
-    assert!((1..=MR).contains(&used) && to.len() >= (used - 1) * stride + NR && pair.depth > 0);
-    assert!(pair.left.len() >= (pair.depth - 1) * pair.stride + used && pair.right.len() >= pair.depth * NR);
-    // SAFETY: just checked.
-    unsafe { with_used!(used, outer_used::<R>(pair, to.as_mut_ptr(), stride, fresh)) }
+fn multiply_columns<R: Row>(used: usize, panels: usize, pair: Outer, to: &mut [f32], stride: usize, fresh: bool) {
+    let size = pair.depth * NR;
+    assert!((1..=MR).contains(&used) && to.len() >= (used - 1) * stride + panels * NR && pair.depth > 0);
+    assert!(pair.left.len() >= (pair.depth - 1) * pair.stride + used && pair.right.len() >= panels * size);
+    for (first, count) in groups::<R>(panels) {
+        // SAFETY: just checked.
+        unsafe {
+            let (right, to) = (pair.right.as_ptr().add(first * size), to.as_mut_ptr().add(first * NR));
+            with_used!(used, outer_used::<R>(pair, count, right, to, stride, fresh));
+        }
+    }
 }
 
 /// # Safety
-/// The pair and `to` are long enough for [`outer`].
+/// `right` holds `count` panels, at most `R::PANELS`, and the pair and `to` are long enough for [`outer`].
 #[inline(always)]
-unsafe fn outer_used<R: Row, const USED: usize>(pair: Outer, to: *mut f32, stride: usize, fresh: bool) {
+unsafe fn outer_used<R: Row, const USED: usize>(
+    pair: Outer,
+    count: usize,
+    right: *const f32,
+    to: *mut f32,
+    stride: usize,
+    fresh: bool,
+) {
     let mut sums = Sums::<R, USED>::zero();
-    let (left, right) = (pair.left.as_ptr(), pair.right.as_ptr());
+    let left = pair.left.as_ptr();
     // SAFETY: both matrices have `depth` rows.
-    unsafe { sums.add_products(pair.depth, |k, i| *left.add(k * pair.stride + i), right) };
-    // SAFETY: `to` holds `USED` rows of 16 values.
-    sums.for_each(|i, sum| unsafe {
-        let to = to.add(i * stride);
+    unsafe { sums.add_products(count, pair.depth, |k, i| *left.add(k * pair.stride + i), right, pair.depth * NR) };
+    // SAFETY: `to` holds `USED` rows of 16 values for each panel.
+    sums.for_each(count, |i, at, sum| unsafe {
+        let to = to.add(i * stride + at);
         if fresh { sum } else { sum.add(R::load(to)) }.store(to);
     });
 }
 
-/// The sums of a tile of `USED` rows, `R::CHAINS` of each.
+/// The sums of a tile of `USED` rows: those of each of two panels, or of one panel `R::CHAINS` of each.
 struct Sums<R, const USED: usize>([[R; USED]; 2]);
 
 impl<R: Row, const USED: usize> Sums<R, USED> {
@@ -127,12 +171,55 @@ impl<R: Row, const USED: usize> Sums<R, USED> {
         Self([[R::zero(); USED]; 2])
     }
 
-    /// Adds `value(k, i) * columns[16 k + j]` to row `i` and column `j` for each `k` below `depth`.
+    /// Adds `value(k, i) * panel_p[16 k + j]` to row `i` and column `j` of each panel for each `k` below `depth`.
     ///
     /// # Safety
-    /// `columns` points to `16 depth` readable values.
+    /// `columns` points to `count` panels of `16 depth` readable values, `apart` from each other.
     #[inline(always)]
-    unsafe fn add_products(&mut self, depth: usize, value: impl Fn(usize, usize) -> f32, columns: *const f32) {
+    unsafe fn add_products(
+        &mut self,
+        count: usize,
+        depth: usize,
+        value: impl Fn(usize, usize) -> f32,
+        columns: *const f32,
+        apart: usize,
+    ) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            if R::PANELS == 2 && count == 2 {
+                self.add_products_of_two(depth, value, columns, apart);
+            } else {
+                self.add_products_of_one(depth, value, columns);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::add_products`] for two panels.
+    #[inline(always)]
+    unsafe fn add_products_of_two(
+        &mut self,
+        depth: usize,
+        value: impl Fn(usize, usize) -> f32,
+        columns: *const f32,
+        apart: usize,
+    ) {
+        let [first, second] = &mut self.0;
+        for k in 0..depth {
+            // SAFETY: `k` is below `depth`.
+            let (left, right) = unsafe { (R::load(columns.add(k * NR)), R::load(columns.add(apart + k * NR))) };
+            for (i, (first, second)) in first.iter_mut().zip(second.iter_mut()).enumerate() {
+                let value = value(k, i);
+                *first = first.add_product(value, left);
+                *second = second.add_product(value, right);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::add_products`] for one panel.
+    #[inline(always)]
+    unsafe fn add_products_of_one(&mut self, depth: usize, value: impl Fn(usize, usize) -> f32, columns: *const f32) {
         let whole = depth - depth % R::CHAINS;
         let mut k = 0;
         while k < whole {
@@ -154,12 +241,17 @@ impl<R: Row, const USED: usize> Sums<R, USED> {
         }
     }
 
-    /// Calls `take` with each row and its sums.
+    /// Calls `take` with each row, the first column of each panel and its sums.
     #[inline(always)]
-    fn for_each(self, take: impl Fn(usize, R)) {
+    fn for_each(self, count: usize, take: impl Fn(usize, usize, R)) {
         let [first, second] = self.0;
         for (i, (first, second)) in first.into_iter().zip(second).enumerate() {
-            take(i, if R::CHAINS > 1 { first.add(second) } else { first });
+            if count == 2 {
+                take(i, 0, first);
+                take(i, NR, second);
+            } else {
+                take(i, 0, if R::CHAINS > 1 { first.add(second) } else { first });
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! tiles). Rows are input channels, columns are output channels.
 
 use super::grid::{self, Grid};
-use super::microkernel::{MR, NR, Outer, outer};
+use super::microkernel::{MR, NR, Outer, outer, panels_together};
 use super::scheme::{Scheme, Work};
 use super::tiles::{Tiles, transform_kernel_gradient};
 use super::vector::LANES;
@@ -207,33 +207,36 @@ impl Source<'_> {
 }
 
 impl Block<'_> {
-    /// Adds `Gt M G` of this block to the weights; `M` exists for 6 rows and 16 columns at a time.
+    /// Adds `Gt M G` of this block to the weights; `M` exists for 6 rows and a tile's columns at a time.
     fn add_fused(&self, path: Path, scheme: Scheme, sizes: &Sizes, dw: SharedMut) {
-        /// Values of a point.
-        const PLANE: usize = MR * NR;
-        let panels = sizes.columns / NR;
-        let rows = sizes.rows.div_ceil(MR).div_ceil(PARTS.div_ceil(panels)) * MR;
+        let (panels, most) = (sizes.columns / NR, panels_together(path));
+        // Values of a point.
+        let (wide, plane) = (most * NR, MR * most * NR);
+        let groups = panels.div_ceil(most);
+        let rows = sizes.rows.div_ceil(MR).div_ceil(PARTS.div_ceil(groups)) * MR;
         let splits = sizes.rows.div_ceil(rows.max(1));
-        (0..panels * splits).into_par_iter().for_each(|task| {
-            let (panel, split) = (task / splits, task % splits);
-            let mut sums = vec![0.0; sizes.points * PLANE];
+        (0..groups * splits).into_par_iter().for_each(|task| {
+            let (panel, split) = (task / splits * most, task % splits);
+            let together = most.min(panels - panel);
+            let mut sums = vec![0.0; sizes.points * plane];
             for row in (split * rows..sizes.rows.min((split + 1) * rows)).step_by(MR) {
                 let used = (sizes.rows - row).min(MR);
-                for (point, sums) in sums.chunks_exact_mut(PLANE).enumerate() {
-                    outer(path, used, self.pair(point, row, panel), sums, NR, true);
+                for (point, sums) in sums.chunks_exact_mut(plane).enumerate() {
+                    outer(path, used, together, self.pair(point, row, panel, together), sums, wide, true);
                 }
-                for at in 0..used {
+                for (at, part) in (0..used).flat_map(|at| (0..together).map(move |part| (at, part))) {
+                    let sums = &sums[at * wide + part * NR..];
                     // SAFETY: the task owns these rows and columns.
-                    unsafe { add_row(path, scheme, sizes, (&sums[at * NR..], PLANE), row + at, panel, dw) };
+                    unsafe { add_row(path, scheme, sizes, (sums, plane), row + at, panel + part, dw) };
                 }
             }
         });
     }
 
-    /// The units of a point: input channels from `row` on, and a panel of output channels.
-    fn pair(&self, point: usize, row: usize, panel: usize) -> Outer<'_> {
+    /// The units of a point: input channels from `row` on, and `panels` panels of output channels.
+    fn pair(&self, point: usize, row: usize, panel: usize, panels: usize) -> Outer<'_> {
         let columns = self.scheme.map_or(0, |scheme| scheme.sum(point)) * self.w_plane;
-        let right = &self.w[columns + panel * self.count * NR..][..self.count * NR];
+        let right = &self.w[columns + panel * self.count * NR..][..panels * self.count * NR];
         Outer { depth: self.count, left: &self.v[point * self.v_plane + row..], stride: self.row, right }
     }
 
@@ -246,13 +249,15 @@ impl Block<'_> {
         let to = SharedMut::new(sums);
         let each = |task: usize| {
             let (point, split) = (task / splits, task % splits);
-            for panel in 0..sizes.columns / NR {
+            let panels = sizes.columns / NR;
+            for panel in (0..panels).step_by(panels_together(path)) {
+                let together = panels_together(path).min(panels - panel);
                 for row in (split * rows..sizes.rows.min((split + 1) * rows)).step_by(MR) {
                     let used = (sizes.rows - row).min(MR);
                     let start = point * sizes.plane() + row * sizes.columns + panel * NR;
                     // SAFETY: the task owns these rows, of which it has one reference at a time.
-                    let to = unsafe { to.part(start, (used - 1) * sizes.columns + NR) };
-                    outer(path, used, self.pair(point, row, panel), to, sizes.columns, fresh);
+                    let to = unsafe { to.part(start, (used - 1) * sizes.columns + together * NR) };
+                    outer(path, used, together, self.pair(point, row, panel, together), to, sizes.columns, fresh);
                 }
             }
         };

@@ -7,7 +7,7 @@
 
 use super::Scratch;
 use super::epilogue::Epilogue;
-use super::microkernel::{MR, NR, Rows, multiply};
+use super::microkernel::{MR, NR, Rows, multiply, panels_together};
 use super::scheme::Scheme;
 use super::tiles::{Tiles, transform_kernel};
 use crate::path::Path;
@@ -134,9 +134,10 @@ impl Kernel {
         places
     }
 
-    fn panel(&self, sum: &Sum, panel: usize) -> &[f32] {
+    /// `count` panels of a sum from `panel` on.
+    fn panels(&self, sum: &Sum, panel: usize, count: usize) -> &[f32] {
         let (start, size) = self.place(sum, panel);
-        &self.values[start..][..size]
+        &self.values[start..][..count * size]
     }
 }
 
@@ -213,7 +214,9 @@ impl Block<'_> {
             let (at, split) = (task % kernel.sums.len(), task / kernel.sums.len());
             let sum = &kernel.sums[at];
             for tiles in parts(0..self.count, BLOCK) {
-                for panel in split * width..panels.min((split + 1) * width) {
+                let last = panels.min((split + 1) * width);
+                for panel in (split * width..last).step_by(panels_together(path)) {
+                    let together = panels_together(path).min(last - panel);
                     for Range { start, end } in parts(tiles.clone(), MR) {
                         let used = end - start;
                         let starts = self.rows(kernel, sum, v, start, used);
@@ -221,9 +224,9 @@ impl Block<'_> {
                         // SAFETY: rows of `v` hold `inputs` values; each task writes its own panels of its sum.
                         let (rows, to) = unsafe {
                             let rows = Rows::new(&starts[..sum.products.len()], kernel.inputs);
-                            (rows, m.part(place, (used - 1) * row + NR))
+                            (rows, m.part(place, (used - 1) * row + together * NR))
                         };
-                        multiply(path, used, rows, kernel.panel(sum, panel), to, row);
+                        multiply(path, used, together, rows, kernel.panels(sum, panel, together), to, row);
                     }
                 }
             }

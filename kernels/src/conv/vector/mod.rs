@@ -32,8 +32,10 @@ pub(crate) trait Vector: Copy {
 
 /// Sixteen `f32`: a row of a tile of the matrix product.
 pub(crate) trait Row: Copy {
-    /// Sums that a tile keeps of each value, 1 or 2: an instruction need not wait for the one before, but for the one
-    /// before that.
+    /// Panels of columns whose sums the registers hold together, 1 or 2.
+    const PANELS: usize;
+    /// Sums that a tile of one panel keeps of each value, 1 or 2: an instruction need not wait for the one before, but for
+    /// the one before that.
     const CHAINS: usize;
     fn zero() -> Self;
     /// # Safety
@@ -96,6 +98,7 @@ macro_rules! on_each_path {
 pub(crate) use on_each_path;
 
 impl<V: Vector> Row for [V; 2] {
+    const PANELS: usize = 1;
     const CHAINS: usize = 1;
 
     #[inline(always)]

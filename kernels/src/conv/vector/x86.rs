@@ -52,6 +52,8 @@ impl super::Vector for __m256 {
 }
 
 impl super::Row for __m512 {
+    // A row value that is broadcast for two panels takes half the loads, of which there would be as many as products.
+    const PANELS: usize = 2;
     // Six registers of sums are fewer than the products that can be under way: two instructions a cycle, four cycles.
     const CHAINS: usize = 2;
 
