@@ -46,7 +46,8 @@ fn train(
     stop_in: Option<usize>,
 ) -> yoloslim_core::Result<Trained> {
     let network = Network::initialise(Cfg::parse(CFG.as_bytes())?, 1)?;
-    let wider = CFG.replacen("filters=8", "filters=12", 1);
+    // Its anchors lie in another order, so that its maps are moved to the student's.
+    let wider = CFG.replacen("filters=8", "filters=12", 1).replace("mask=0,1", "mask=1,0");
     let teacher = match &options.distil {
         Some(_) => Some(Network::initialise(Cfg::parse(wider.as_bytes())?, 7)?),
         None => None,

@@ -3,12 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::heads::{HeadLoss, Heads};
+use super::heads::{HeadLoss, HeadTotals, Heads};
 use crate::model::HeadMap;
 use crate::train::loss::{Centred, Dual, HeadTerm, Positive};
 
 /// The squared distance of a positive's box to its truth, where the student's is larger than the teacher's by more than
-/// a margin; nothing where the student is as good. The mean over positives, on the scale of the hard loss's box term.
+/// a margin; nothing where the student is as good. The mean over a head's positives, summed over heads, on the scale of the hard loss's box term.
 ///
 /// A box is the offsets of its centre in cells and the logarithms of its size in anchors, as the hard loss decodes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,8 +29,8 @@ impl Default for BoundedBox {
 impl HeadLoss for BoundedBox {
     fn add(&self, heads: &Heads, gradients: &mut [HeadMap]) -> f64 {
         let positives = heads.positives();
-        let share = self.weight * heads.hard.box_weight / heads.totals.positives.max(1.0);
-        sum_where_worse(heads, &positives, Form::Encoded, (share, self.margin), gradients)
+        let share = |head: &HeadTotals| self.weight * heads.hard.box_weight / head.positives.max(1.0);
+        sum_where_worse(heads, &positives, Form::Encoded, (&share, self.margin), gradients)
     }
 }
 
@@ -55,20 +55,22 @@ impl Form {
 /// Keeps logarithms of empty boxes finite.
 const TINY: f64 = 1e-9;
 
-/// `share` times the squared distances of all positives where the student's exceeds the teacher's by more than
-/// `margin`; their gradient is added.
+/// The squared distances of all positives where the student's exceeds the teacher's by more than `margin`, each times
+/// its head's `share`; their gradient is added.
 pub(super) fn sum_where_worse(
     heads: &Heads,
     positives: &[Vec<Positive>],
     form: Form,
-    (share, margin): (f64, f64),
+    (share, margin): (&dyn Fn(&HeadTotals) -> f64, f64),
     gradients: &mut [HeadMap],
 ) -> f64 {
     let mut sum = 0.0;
     for (h, positives) in positives.iter().enumerate() {
+        let (totals, mut of_head) = (heads.totals.heads[h], 0.0);
+        let share = share(&totals);
         let term = |map| {
             let (options, head, input) = (heads.hard, heads.heads[h], heads.input);
-            HeadTerm { options, head, map, input, positives: heads.totals.positives, share: 1.0 }
+            HeadTerm { options, head, map, input, positives: totals.positives, share: 1.0 }
         };
         let (student, teacher) = (term(&heads.student[h]), term(&heads.teacher[h]));
         for p in positives {
@@ -77,14 +79,15 @@ pub(super) fn sum_where_worse(
             let distance = |b: Centred<Dual>| distance(form, student.anchor(p.anchor), b, truth);
             let (here, there) = (distance(student.decoded(p)), distance(teacher.decoded(p)));
             if here.value > there.value + margin {
-                sum += here.value;
+                of_head += here.value;
                 let at = student.offset(p);
                 let gradient = &mut gradients[h].values[at..at + 4];
                 gradient.iter_mut().zip(here.slope).for_each(|(g, s)| *g += (share * s) as f32);
             }
         }
+        sum += share * of_head;
     }
-    share * sum
+    sum
 }
 
 fn distance(form: Form, anchor: [f64; 2], a: Centred<Dual>, b: Centred<Dual>) -> Dual {
@@ -103,6 +106,12 @@ mod tests {
         let loss = BoundedBox { weight: 0.5, margin: -1e9 };
         assert_eq!(Scene::new(false).check_gradient(&loss), [0, 1, 2, 3]);
         assert_eq!(Scene::new(true).check_gradient(&loss), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn heads_add_up_as_in_the_hard_loss() {
+        let (scene, loss) = (Scene::new(false), BoundedBox { weight: 0.5, margin: -1e9 });
+        assert!((scene.loss_of_two_heads(&loss) - 2.0 * scene.loss(&loss)).abs() < 1e-9);
     }
 
     #[test]

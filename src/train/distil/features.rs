@@ -16,7 +16,7 @@ pub(super) struct Features<'a> {
     pub grid: (usize, usize),
     /// Channels of the teacher.
     pub channels: usize,
-    /// Width and height in pixels of the anchors of the student's heads on such a grid.
+    /// Width and height in pixels of the anchors of the student's heads on such a grid, or of all heads.
     pub anchors: &'a [[f32; 2]],
     /// Width and height of the input in pixels.
     pub input: (usize, usize),

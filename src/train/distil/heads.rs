@@ -7,6 +7,7 @@ use crate::data::Target;
 use crate::model::HeadMap;
 use crate::train::LossOptions;
 use crate::train::loss::{Positive, assign};
+use crate::workers::Workers;
 
 /// A student's raw head maps beside its teacher's.
 pub(super) struct Heads<'a> {
@@ -27,32 +28,51 @@ pub(super) struct Heads<'a> {
 }
 
 /// Sums over a batch, of which the maps at hand may be one worker's share: what losses divide by.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Totals {
+    /// Of each head.
+    pub heads: Vec<HeadTotals>,
+    /// Images.
+    pub images: f64,
+}
+
+/// Sums over a head's map.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct HeadTotals {
     /// The teacher's objectness over all anchors of all cells: how many objects it sees, as it were.
     pub objects: f64,
     /// Anchors of all cells.
     pub anchors: f64,
     /// Anchors that answer for an object.
     pub positives: f64,
-    /// Images.
-    pub images: f64,
 }
 
 impl Totals {
-    /// The sums as a list, and back.
-    pub fn to_list(self) -> [f64; 4] {
-        [self.objects, self.anchors, self.positives, self.images]
+    /// The sums over all workers' shares.
+    pub fn sum(self, workers: &Workers) -> Self {
+        let heads = self.heads.iter().flat_map(|h| [h.objects, h.anchors, h.positives]);
+        let mut list: Vec<f64> = heads.chain([self.images]).collect();
+        workers.sum(&mut list);
+        let head = |[objects, anchors, positives]: &[f64; 3]| HeadTotals {
+            objects: *objects,
+            anchors: *anchors,
+            positives: *positives,
+        };
+        let (heads, images) = list.as_chunks::<3>();
+        Self { heads: heads.iter().map(head).collect(), images: images.iter().sum() }
     }
 
-    pub fn from_list([objects, anchors, positives, images]: [f64; 4]) -> Self {
-        Self { objects, anchors, positives, images }
+    /// The teacher's objectness over all heads.
+    pub fn objects(&self) -> f64 {
+        self.heads.iter().map(|head| head.objects).sum()
     }
 }
 
 /// The numbers of one anchor in one cell: box, objectness, classes, each a slice of `5 + classes`.
 pub(super) struct Row<'a> {
     pub head: &'a Yolo,
+    /// The sums over the head's map.
+    pub totals: HeadTotals,
     pub student: &'a [f32],
     pub teacher: &'a [f32],
     pub gradient: &'a mut [f32],
@@ -67,12 +87,13 @@ pub(super) trait HeadLoss {
 impl Heads<'_> {
     /// All anchors of all cells of all images, head by head.
     pub fn rows<'a>(&'a self, gradients: &'a mut [HeadMap]) -> impl Iterator<Item = Row<'a>> {
-        let maps = self.heads.iter().zip(self.student).zip(self.teacher).zip(gradients);
-        maps.flat_map(|(((head, student), teacher), gradient)| {
+        let maps = self.heads.iter().zip(&self.totals.heads).zip(self.student).zip(self.teacher).zip(gradients);
+        maps.flat_map(|((((head, totals), student), teacher), gradient)| {
             let n = 5 + head.classes;
             let pairs = student.values.chunks_exact(n).zip(teacher.values.chunks_exact(n));
             pairs.zip(gradient.values.chunks_exact_mut(n)).map(|((student, teacher), gradient)| Row {
                 head,
+                totals: *totals,
                 student,
                 teacher,
                 gradient,
@@ -88,15 +109,16 @@ impl Heads<'_> {
 
     /// The sums over the images at hand.
     pub fn sums(&self) -> Totals {
-        let mut sums = Totals { images: self.images() as f64, ..Totals::default() };
-        for (head, map) in self.heads.iter().zip(self.teacher) {
-            for row in map.values.chunks_exact(5 + head.classes) {
-                sums.anchors += 1.0;
-                sums.objects += logistic(logit(head, row[4]).value);
+        let of_head = |((head, map), positives): ((&&Yolo, &HeadMap), Vec<Positive>)| {
+            let rows = map.values.chunks_exact(5 + head.classes);
+            HeadTotals {
+                anchors: rows.len() as f64,
+                objects: rows.map(|row| logistic(logit(head, row[4]).value)).sum(),
+                positives: positives.len() as f64,
             }
-        }
-        sums.positives = self.positives().iter().map(Vec::len).sum::<usize>() as f64;
-        sums
+        };
+        let heads = self.heads.iter().zip(self.teacher).zip(self.positives()).map(of_head).collect();
+        Totals { heads, images: self.images() as f64 }
     }
 
     fn images(&self) -> usize {
@@ -138,18 +160,24 @@ pub(super) mod tests {
 
         /// The loss of `student` beside the scene's teacher, and its gradient.
         fn run(&self, loss: &dyn HeadLoss, student: &[HeadMap]) -> (f64, Vec<HeadMap>) {
+            self.run_beside(loss, student, &self.teacher)
+        }
+
+        /// The same of any number of heads, all like the scene's.
+        fn run_beside(&self, loss: &dyn HeadLoss, student: &[HeadMap], teacher: &[HeadMap]) -> (f64, Vec<HeadMap>) {
             let hard = LossOptions::default();
             let mut heads = Heads {
-                heads: &[&self.head],
+                heads: &vec![&self.head; student.len()],
                 student,
-                teacher: &self.teacher,
+                teacher,
                 input: (100, 100),
                 targets: &self.targets,
                 hard: &hard,
                 totals: Totals::default(),
             };
             heads.totals = heads.sums();
-            let mut gradients = vec![HeadMap { values: vec![0.0; student[0].values.len()], ..student[0] }];
+            let zeros = |map: &HeadMap| HeadMap { values: vec![0.0; map.values.len()], ..*map };
+            let mut gradients: Vec<HeadMap> = student.iter().map(zeros).collect();
             let value = loss.add(&heads, &mut gradients);
             (value, gradients)
         }
@@ -157,6 +185,12 @@ pub(super) mod tests {
         /// The loss of the scene's student.
         pub fn loss(&self, loss: &dyn HeadLoss) -> f64 {
             self.run(loss, &self.student).0
+        }
+
+        /// The loss of a student that has the scene's head twice, as its teacher has.
+        pub fn loss_of_two_heads(&self, loss: &dyn HeadLoss) -> f64 {
+            let twice = |maps: &[HeadMap]| [maps, maps].concat();
+            self.run_beside(loss, &twice(&self.student), &twice(&self.teacher)).0
         }
 
         /// The loss of a student that gives what its teacher gives.

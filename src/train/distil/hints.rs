@@ -72,7 +72,7 @@ pub(super) struct Pair {
     pub teacher: usize,
     /// Channels of both.
     pub channels: (usize, usize),
-    /// Anchors in pixels of the student's heads on the same grid.
+    /// Anchors in pixels of the student's heads on the same grid; of all heads where none has that grid.
     pub anchors: Vec<[f32; 2]>,
 }
 
@@ -111,12 +111,15 @@ fn pair(layer: HintLayer, student: &Graph, teacher: &Graph) -> Result<Pair> {
         let (s, t) = (stride(student, s).0, stride(teacher, t).0);
         return Err(refused(format!("the student's cells are {s} pixels wide there, the teacher's {t}")));
     }
-    let heads = student.heads().filter(|(head, _)| stride(student, *head) == stride(student, s));
+    let anchors = |here: &dyn Fn(usize) -> bool| -> Vec<[f32; 2]> {
+        student.heads().filter(|(head, _)| here(*head)).flat_map(|(_, yolo)| yolo.anchors.iter().copied()).collect()
+    };
+    let same_grid = anchors(&|head| stride(student, head) == stride(student, s));
     Ok(Pair {
         student: s,
         teacher: t,
         channels: (student.layers[s].shape.channels, teacher.layers[t].shape.channels),
-        anchors: heads.flat_map(|(_, yolo)| yolo.anchors.iter().copied()).collect(),
+        anchors: if same_grid.is_empty() { anchors(&|_| true) } else { same_grid },
     })
 }
 
@@ -157,6 +160,12 @@ mod tests {
         let named = |text: &str| pairs(&[text.parse().unwrap()], &graph(3), &graph(5));
         assert_eq!(named("0:4").unwrap()[0].channels, (3, 5));
         assert_eq!(named("head1").unwrap()[0].teacher, 4);
+        let conv = "[convolutional]\nfilters=6\nsize=1\nactivation=linear\n";
+        let down = "[maxpool]\nsize=2\nstride=2\n";
+        let coarse = format!("[net]\nwidth=16\nheight=16\n{conv}{down}{conv}[yolo]\nmask=0\nclasses=1\nanchors=2,3\n");
+        let coarse = Graph::from_cfg(&Cfg::parse(coarse.as_bytes()).unwrap()).unwrap();
+        let fine = pairs(&["0".parse().unwrap()], &coarse, &coarse).unwrap();
+        assert_eq!(fine[0].anchors, [[2.0, 3.0]], "no head has layer 0's grid: the anchors of all count");
         for (text, reason) in [("head2", "2 heads"), ("99", "7 layers"), ("0:1", "2 pixels wide")] {
             let message = named(text).unwrap_err().to_string();
             assert!(message.contains(reason), "{message}");

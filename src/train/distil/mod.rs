@@ -153,22 +153,24 @@ impl Distillation {
         let View { heads, maps } = match lesson.count {
             // A worker whose share of a batch is empty.
             0 => View { heads: lesson.maps.to_vec(), maps: Vec::new() },
-            count => self.teacher.look(tape.images(), count, lesson.size)?,
+            count => {
+                let View { heads, maps } = self.teacher.look(tape.images(), count, lesson.size)?;
+                let aligned = self.matching.as_ref().map(|matching| matching.align(heads));
+                View { heads: aligned.unwrap_or_default(), maps }
+            }
         };
         self.parts.fill(0.0);
-        if let Some(matching) = &self.matching {
+        if self.matching.is_some() {
             let mut heads = Heads {
                 heads: lesson.heads,
                 student: lesson.maps,
-                teacher: &matching.align(heads),
+                teacher: &heads,
                 input: lesson.size,
                 targets: lesson.targets,
                 hard: lesson.hard,
                 totals: Totals::default(),
             };
-            let mut sums = heads.sums().to_list();
-            self.workers.sum(&mut sums);
-            heads.totals = Totals::from_list(sums);
+            heads.totals = heads.sums().sum(&self.workers);
             for (part, loss) in self.parts.iter_mut().zip(&self.losses) {
                 if let Seen::Heads(loss) = loss.seen() {
                     *part = loss.add(&heads, gradients);

@@ -53,7 +53,7 @@ impl HeadLoss for ScoreSoftmax {
     fn add(&self, heads: &Heads, gradients: &mut [HeadMap]) -> f64 {
         let scores = softmax_divergence(heads, 4, self.weight, self.temperature, gradients);
         let share = self.weight * self.boxes;
-        scores + sum_where_worse(heads, &heads.positives(), Form::Cells, (share, 0.0), gradients)
+        scores + sum_where_worse(heads, &heads.positives(), Form::Cells, (&|_| share, 0.0), gradients)
     }
 }
 

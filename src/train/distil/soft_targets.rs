@@ -30,7 +30,7 @@ impl Default for SoftTargets {
 impl HeadLoss for SoftTargets {
     fn add(&self, heads: &Heads, gradients: &mut [HeadMap]) -> f64 {
         let t = self.temperature;
-        let share = self.weight * t * t / heads.totals.objects.max(1.0);
+        let share = self.weight * t * t / heads.totals.objects().max(1.0);
         let mut sum = 0.0;
         for row in heads.rows(gradients) {
             let objectness = logistic(logit(row.head, row.teacher[4]).value);

@@ -11,7 +11,7 @@ use crate::model::HeadMap;
 ///
 /// The paper mixes `mu L_hard + (1 - mu) L_soft`; beside a hard loss of weight 1 that is a weight of `(1 - mu) / mu`,
 /// 0.25 for its re-implementations' mu of 0.8. What a softmax has as its class 'background' is here the negative outcome
-/// of objectness, in the mean over all anchors; classes count by the teacher's objectness.
+/// of objectness, in the mean over all anchors of a head; classes count by the teacher's objectness.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WeightedClass {
@@ -29,13 +29,13 @@ impl Default for WeightedClass {
 
 impl HeadLoss for WeightedClass {
     fn add(&self, heads: &Heads, gradients: &mut [HeadMap]) -> f64 {
-        let objectness = self.weight * heads.hard.objectness_weight / heads.totals.anchors.max(1.0);
-        // As the hard loss does, a mean over n classes weighted by n / 80; none for a single one.
-        let class = self.weight * heads.hard.class_weight / 80.0 / heads.totals.objects.max(1.0);
         let mut sum = 0.0;
         for row in heads.rows(gradients) {
             let q = logistic(logit(row.head, row.teacher[4]).value);
-            for k in (4..row.student.len()).take_while(|k| *k == 4 || row.head.classes > 1) {
+            // As in the hard loss, a mean over each head, and a mean over n classes weighted by n / 80.
+            let objectness = self.weight * heads.hard.objectness_weight / row.totals.anchors.max(1.0);
+            let class = self.weight * heads.hard.class_weight / 80.0 / row.totals.objects.max(1.0);
+            for k in 4..row.student.len() {
                 let student = logit(row.head, row.student[k]);
                 let (share, target, negative) = match k {
                     4 => (objectness, q, self.background),
@@ -68,6 +68,12 @@ mod tests {
             let loss = WeightedClass { weight: 0.7, background: 1.5 };
             assert_eq!(Scene::new(new_coords).check_gradient(&loss), [4, 5, 6, 7]);
         }
+    }
+
+    #[test]
+    fn heads_add_up_as_in_the_hard_loss() {
+        let (scene, loss) = (Scene::new(false), WeightedClass::default());
+        assert!((scene.loss_of_two_heads(&loss) - 2.0 * scene.loss(&loss)).abs() < 1e-9);
     }
 
     #[test]

@@ -193,10 +193,10 @@ impl HeadTerm<'_> {
             let at = self.offset(p);
             let target = &targets[p.target];
             let iou = self.box_term(p, target, share, parts, &mut gradient[at..at + 4]);
-            truth[at / self.stride()] = iou as f32;
-            if self.head.classes > 1 {
-                self.class_term(at, target.class, share, parts, gradient);
-            }
+            // Of several truths that one anchor answers for, the one it overlaps most is what it has found.
+            let found = &mut truth[at / self.stride()];
+            *found = f32::max(*found, iou as f32);
+            self.class_term(at, target.class, share, parts, gradient);
         }
         truth
     }
@@ -209,6 +209,7 @@ impl HeadTerm<'_> {
         overlap.value.clamp(0.0, 1.0)
     }
 
+    /// A single class is trained as well: Darknet multiplies its probability with the objectness like any other's.
     fn class_term(&self, at: usize, class: usize, share: f64, parts: &mut LossParts, gradient: &mut [f32]) {
         let classes = self.head.classes;
         // A mean over n classes weighted by n / 80 is the sum weighted by 1 / 80.
@@ -317,6 +318,33 @@ mod tests {
             assert!((a - b).abs() < 1e-9, "{sum:?} against {whole:?}");
         }
         assert!(values.iter().zip(&slopes[0].values).all(|(a, b)| (a - b).abs() < 1e-7));
+    }
+
+    #[test]
+    fn the_probability_of_a_single_class_is_trained() {
+        let head = Yolo { classes: 1, ..head(false) };
+        let maps = vec![HeadMap { rows: 4, cols: 5, channels: 12, values: vec![0.0; 2 * 4 * 5 * 12] }];
+        let one = [Target { class: 0, ..targets()[0] }];
+        let (parts, gradient) = yolo_loss(&LossOptions::default(), &[&head], &maps, (100, 100), &one);
+        let pushed_up = gradient[0].values.chunks_exact(6).filter(|row| row[5] < 0.0).count();
+        assert!(parts.class > 0.0 && pushed_up > 0, "{parts:?}");
+        assert!(gradient[0].values.chunks_exact(6).all(|row| (row[5] != 0.0) == (row[0] != 0.0)), "positives alone");
+    }
+
+    #[test]
+    fn an_anchor_that_two_truths_share_aims_at_the_overlap_with_the_nearer_one() {
+        let (head, maps) = (head(false), vec![HeadMap { rows: 4, cols: 5, channels: 16, values: vec![0.0; 320] }]);
+        let near = Target { image: 0, class: 0, cx: 0.5, cy: 0.625, w: 0.2, h: 0.3 };
+        let far = Target { cx: 0.42, cy: 0.55, w: 0.4, h: 0.2, ..near };
+        let objectness = |targets: &[Target]| {
+            let gradient = yolo_loss(&LossOptions::default(), &[&head], &maps, (100, 100), targets).1;
+            gradient[0].values.chunks_exact(8).map(|row| row[4]).collect::<Vec<_>>()
+        };
+        let both = objectness(&[near, far]);
+        assert_eq!(both, objectness(&[far, near]), "whatever their order");
+        let alone = objectness(&[near]);
+        let shared = both.iter().zip(&alone).filter(|(both, alone)| both == alone && **both < 0.0).count();
+        assert!(shared > 0, "the nearer truth decides: {both:?} {alone:?}");
     }
 
     #[test]
