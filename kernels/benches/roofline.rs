@@ -59,16 +59,33 @@ fn peak_gflops() -> f64 {
     (threads * STEPS * LANES * 2) as f64 / time / 1e9
 }
 
-/// Sums in flight: 12 vectors of 8, as the convolutions have.
-const LANES: usize = 96;
+/// Sums in flight: 24 vectors of 8 or 12 of 16, enough for two products a cycle that take four or five cycles each.
+const LANES: usize = 192;
 
 fn multiply_add(steps: usize) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: the processor was just asked.
+        return unsafe { multiply_add_avx512(steps) };
+    }
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         // SAFETY: the processor was just asked.
         return unsafe { multiply_add_avx2(steps) };
     }
     multiply_add_in(steps, |sum, a, b| sum * a + b)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx2,fma")]
+fn multiply_add_avx512(steps: usize) -> f32 {
+    use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_set1_ps};
+    let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(0.001)));
+    let mut sums = [_mm512_set1_ps(0.5); LANES / 16];
+    for _ in 0..steps {
+        sums.iter_mut().for_each(|sum| *sum = _mm512_fmadd_ps(*sum, a, b));
+    }
+    sums.into_iter().map(|sum| _mm512_reduce_add_ps(sum)).sum()
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -12,7 +12,7 @@ use crate::share::SharedMut;
 use rayon::prelude::*;
 
 /// Pixels in a task: a packed panel of weights is read from memory once for them.
-const BLOCK: usize = 16 * MR;
+const BLOCK: usize = 12 * MR;
 /// Tasks below which the columns are divided too.
 const ENOUGH_TASKS: usize = 24;
 
@@ -36,10 +36,12 @@ impl Panels {
     ) -> Self {
         let (taps, run) = (grid.taps.len(), grid.run);
         let panels = columns.div_ceil(NR);
-        values.clear();
         values.resize(groups * panels * taps * run * NR, 0.0);
         values.par_chunks_mut((taps * run * NR).max(1)).enumerate().for_each(|(at, panel)| {
             let (group, first) = (at / panels, at % panels * NR);
+            if first + NR > columns {
+                panel.fill(0.0);
+            }
             for channel in 0..run {
                 for column in first..columns.min(first + NR) {
                     let from = weight(group, column, channel);

@@ -1,14 +1,14 @@
-//! The inner loops that all dense convolutions end in: a tile of 6 rows by 16 columns kept in registers, or by 32.
+//! The inner loops that all dense convolutions end in: a tile of 6 rows by 16 columns kept in registers, or 12 by 32.
 //!
 //! 6 x 16 is what AVX2's sixteen registers hold: twelve sums, two columns and one broadcast row value; on NEON it takes 24
-//! of 32. On AVX-512 two panels of 16 columns share a tile: then a row value is loaded for two products. Rows are read
-//! where they lie, so activations are never repacked; columns (weights) come packed in panels, 16 side by side.
+//! of 32. On AVX-512 twelve rows and two panels of 16 columns take 24 of 32. Rows are read where they lie, so activations
+//! are never repacked; columns (weights) come packed in panels, 16 side by side.
 
 use super::vector::{Row, on_each_path};
 use crate::path::Path;
 
-/// Rows of a tile.
-pub(crate) const MR: usize = 6;
+/// Most rows that are handed over together.
+pub(crate) const MR: usize = 8;
 /// Columns of a panel.
 pub(crate) const NR: usize = 16;
 /// Most panels that are multiplied together.
@@ -69,7 +69,7 @@ on_each_path! {
         => multiply_columns::<Row>
 }
 
-/// Calls `$kernel::<_, USED>` with the number of used rows as a constant.
+/// Calls `$kernel::<_, USED>` with the number of used rows as a constant; more than six only if the registers hold them.
 macro_rules! with_used {
     ($used:expr, $kernel:ident::<$row:ident>($($argument:expr),*)) => {
         match $used {
@@ -78,15 +78,22 @@ macro_rules! with_used {
             3 => $kernel::<$row, 3>($($argument),*),
             4 => $kernel::<$row, 4>($($argument),*),
             5 => $kernel::<$row, 5>($($argument),*),
-            _ => $kernel::<$row, 6>($($argument),*),
+            6 => $kernel::<$row, 6>($($argument),*),
+            used if $row::ROWS > 6 => match used {
+                7 => $kernel::<$row, 7>($($argument),*),
+                _ => $kernel::<$row, 8>($($argument),*),
+            },
+            used => unreachable!("{used} rows in registers for six"),
         }
     };
 }
 
-/// The panels of `0..panels` that are multiplied together, as the first one and their number.
+/// Tiles that the registers hold, of so many rows and panels: first row and rows, first panel and panels.
 #[inline(always)]
-fn groups<R: Row>(panels: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..panels).step_by(R::PANELS).map(move |first| (first, R::PANELS.min(panels - first)))
+fn tiles<R: Row>(rows: usize, panels: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+    (0..panels).step_by(R::PANELS).flat_map(move |panel| {
+        (0..rows).step_by(R::ROWS).map(move |row| (row, R::ROWS.min(rows - row), panel, R::PANELS.min(panels - panel)))
+    })
 }
 
 #[inline(always)]
@@ -94,20 +101,22 @@ fn multiply_rows<R: Row>(used: usize, panels: usize, rows: Rows, columns: &[f32]
     let size = rows.starts.len() * rows.run * NR;
     assert!((1..=MR).contains(&used) && to.len() >= (used - 1) * stride + panels * NR);
     assert!(columns.len() >= panels * size);
-    for (first, count) in groups::<R>(panels) {
+    for (row, used, panel, count) in tiles::<R>(used, panels) {
         // SAFETY: just checked.
         unsafe {
-            let (columns, to) = (columns.as_ptr().add(first * size), to.as_mut_ptr().add(first * NR));
-            with_used!(used, multiply_used::<R>(rows, count, columns, size, to, stride));
+            let (columns, to) = (columns.as_ptr().add(panel * size), to.as_mut_ptr().add(row * stride + panel * NR));
+            with_used!(used, multiply_used::<R>(rows, row, count, columns, size, to, stride));
         }
     }
 }
 
 /// # Safety
-/// `columns` holds `count` panels of `size` values, at most `R::PANELS`, and `to` is long enough for [`multiply`].
+/// `USED` rows from `first` on are there, `columns` holds `count` panels of `size` values, at most `R::PANELS`, and `to` is
+/// long enough for [`multiply`].
 #[inline(always)]
 unsafe fn multiply_used<R: Row, const USED: usize>(
     rows: Rows,
+    first: usize,
     count: usize,
     mut columns: *const f32,
     size: usize,
@@ -118,6 +127,7 @@ unsafe fn multiply_used<R: Row, const USED: usize>(
     for starts in rows.starts {
         // SAFETY: a panel holds 16 values for each step, rows `run` values from each start.
         unsafe {
+            let starts = &*starts.as_ptr().add(first).cast::<[*const f32; USED]>();
             sums.add_products(count, rows.run, |k, i| *starts[i].add(k), columns, size);
             columns = columns.add(rows.run * NR);
         }
@@ -131,20 +141,22 @@ fn multiply_columns<R: Row>(used: usize, panels: usize, pair: Outer, to: &mut [f
     let size = pair.depth * NR;
     assert!((1..=MR).contains(&used) && to.len() >= (used - 1) * stride + panels * NR && pair.depth > 0);
     assert!(pair.left.len() >= (pair.depth - 1) * pair.stride + used && pair.right.len() >= panels * size);
-    for (first, count) in groups::<R>(panels) {
+    for (row, used, panel, count) in tiles::<R>(used, panels) {
         // SAFETY: just checked.
         unsafe {
-            let (right, to) = (pair.right.as_ptr().add(first * size), to.as_mut_ptr().add(first * NR));
-            with_used!(used, outer_used::<R>(pair, count, right, to, stride, fresh));
+            let (right, to) = (pair.right.as_ptr().add(panel * size), to.as_mut_ptr().add(row * stride + panel * NR));
+            with_used!(used, outer_used::<R>(pair, row, count, right, to, stride, fresh));
         }
     }
 }
 
 /// # Safety
-/// `right` holds `count` panels, at most `R::PANELS`, and the pair and `to` are long enough for [`outer`].
+/// `USED` rows from `first` on are there, `right` holds `count` panels, at most `R::PANELS`, and the pair and `to` are long
+/// enough for [`outer`].
 #[inline(always)]
 unsafe fn outer_used<R: Row, const USED: usize>(
     pair: Outer,
+    first: usize,
     count: usize,
     right: *const f32,
     to: *mut f32,
@@ -152,7 +164,8 @@ unsafe fn outer_used<R: Row, const USED: usize>(
     fresh: bool,
 ) {
     let mut sums = Sums::<R, USED>::zero();
-    let left = pair.left.as_ptr();
+    // SAFETY: the pair has `USED` rows from `first` on.
+    let left = unsafe { pair.left.as_ptr().add(first) };
     // SAFETY: both matrices have `depth` rows.
     unsafe { sums.add_products(count, pair.depth, |k, i| *left.add(k * pair.stride + i), right, pair.depth * NR) };
     // SAFETY: `to` holds `USED` rows of 16 values for each panel.
@@ -161,6 +174,9 @@ unsafe fn outer_used<R: Row, const USED: usize>(
         if fresh { sum } else { sum.add(R::load(to)) }.store(to);
     });
 }
+
+/// Steps ahead of which columns are fetched: two panels of a deep layer do not fit the L1 cache.
+const AHEAD: usize = 16;
 
 /// The sums of a tile of `USED` rows: those of each of two panels, or of one panel `R::CHAINS` of each.
 struct Sums<R, const USED: usize>([[R; USED]; 2]);
@@ -208,6 +224,8 @@ impl<R: Row, const USED: usize> Sums<R, USED> {
         for k in 0..depth {
             // SAFETY: `k` is below `depth`.
             let (left, right) = unsafe { (R::load(columns.add(k * NR)), R::load(columns.add(apart + k * NR))) };
+            R::fetch(columns.wrapping_add((k + AHEAD) * NR));
+            R::fetch(columns.wrapping_add(apart + (k + AHEAD) * NR));
             for (i, (first, second)) in first.iter_mut().zip(second.iter_mut()).enumerate() {
                 let value = value(k, i);
                 *first = first.add_product(value, left);

@@ -29,7 +29,7 @@ use gemm::Panels;
 use grid::Grid;
 use scheme::{Scheme, Work};
 pub(crate) use scratch::Buffer;
-use tiles::Tiles;
+use tiles::{Taps, Tiles};
 use winograd::Kernel;
 
 /// `y = act(conv(x) + bias) + residual`, see [`Epilogue`].
@@ -152,9 +152,9 @@ fn transformed_backward_data(
     let (dst, src) = grid::planes(shape);
     let tiles = Tiles::new(scheme, shape.batch, (src, dst), scheme.gradient_pad(shape.pad));
     let (inputs, outputs) = (shape.channels_in, shape.channels_out);
-    let taps_of = |input: usize, out: usize| &weights[(out * inputs + input) * 9..][..9];
+    let taps = Taps { weights, column: 9, channel: inputs * 9, flip: true };
     let memory = scratch.take_memory(Kernel::len(scheme, outputs, inputs));
-    let kernel = Kernel::pack(path, scheme, (outputs, inputs), true, taps_of, memory);
+    let kernel = Kernel::pack(path, scheme, (outputs, inputs), taps, memory);
     winograd::run(path, &tiles, &kernel, dy, dx, epilogue, scratch);
     scratch.give_back(kernel.into_values());
 }

@@ -4,7 +4,7 @@ use super::epilogue::Epilogue;
 use super::gemm::{self, Panels};
 use super::grid::{self, Grid};
 use super::scheme::{Scheme, Work};
-use super::tiles::Tiles;
+use super::tiles::{Taps, Tiles};
 use super::winograd::{self, Kernel};
 use super::{Scratch, depthwise};
 use crate::path::Path;
@@ -71,8 +71,8 @@ impl PackedConv {
         let weights = if shape.is_depthwise() {
             Weights::Depthwise(depthwise::pack(shape, weights))
         } else if let Some(scheme) = scheme {
-            let taps_of = |out: usize, input: usize| taps_of(0, out, input);
-            Weights::Transformed(Kernel::pack(Path::detect(), scheme, (inputs, outputs), false, taps_of, memory))
+            let taps = Taps { weights, column: inputs * 9, channel: 9, flip: false };
+            Weights::Transformed(Kernel::pack(Path::detect(), scheme, (inputs, outputs), taps, memory))
         } else if grid::folds(shape) {
             Weights::Folded(panels(memory))
         } else {

@@ -6,7 +6,7 @@ use super::microkernel::NR;
 use super::scheme::Scheme;
 use super::strided;
 use super::transforms::{self, Transform, square};
-use super::vector::{LANES, Vector, on_each_path};
+use super::vector::{Vector, on_each_path};
 use crate::path::Path;
 use crate::share::SharedMut;
 
@@ -47,7 +47,7 @@ impl Tiles {
         starts
     }
 
-    /// Transforms an input tile to `to`: eight channels at a time, values of the source `plane` apart.
+    /// Transforms an input tile to `to`, values of the source `plane` apart.
     pub(crate) fn transform_input(&self, path: Path, tile: usize, src: &[f32], to: SharedMut, plane: usize) {
         let to = Target { to, panel: NR, plane };
         match self.scheme {
@@ -126,22 +126,53 @@ impl Tiles {
     }
 }
 
-/// Transforms sixteen 3 x 3 kernels, `[tap][kernel]`: product `i` to `places[i]`.
-pub(crate) fn transform_kernel(path: Path, scheme: Scheme, taps: &[[f32; NR]; 9], to: SharedMut, places: &[usize]) {
+/// Where the nine values of the 3 x 3 kernel from one channel to one column lie, and in which order.
+#[derive(Clone, Copy)]
+pub(crate) struct Taps<'a> {
+    pub(crate) weights: &'a [f32],
+    /// From a column to the next, and from a channel to the next.
+    pub(crate) column: usize,
+    pub(crate) channel: usize,
+    /// Kernels are turned by half a turn.
+    pub(crate) flip: bool,
+}
+
+/// Transforms a panel of at most sixteen kernels, from column `first` on, for each of `channels` channels: of the first
+/// one product `i` to `places[i]`, sixteen values, those of the next one after it. Missing columns become zero.
+///
+/// # Panics
+/// If there are no such weights.
+pub(crate) fn transform_kernels(
+    path: Path,
+    scheme: Scheme,
+    taps: Taps,
+    (first, columns): (usize, usize),
+    channels: usize,
+    to: SharedMut,
+    places: &[usize],
+) {
+    if columns == 0 || channels == 0 {
+        return;
+    }
+    let last = (first + columns - 1) * taps.column + (channels - 1) * taps.channel + 9;
+    assert!(columns <= NR && last <= taps.weights.len(), "kernels outside the weights");
+    let taps = Taps { weights: &taps.weights[first * taps.column..], ..taps };
     match scheme {
-        Scheme::Plain => kernel_tile::<transforms::Kernel, 3, 6>(path, taps, to, places),
-        Scheme::Strided | Scheme::StridedData => kernel_tile::<strided::Kernel, 3, 9>(path, taps, to, places),
+        Scheme::Plain => kernels_panel::<transforms::Kernel, 3, 6>(path, taps, columns, channels, to, places),
+        Scheme::Strided | Scheme::StridedData => {
+            kernels_panel::<strided::Kernel, 3, 9>(path, taps, columns, channels, to, places)
+        }
     }
 }
 
-/// The transposed transform of eight kernels whose products are `plane` apart in `sums`: their nine gradients,
+/// The transposed transform of sixteen kernels whose products are `plane` apart in `sums`: their nine gradients,
 /// `[tap][kernel]`.
 pub(crate) fn transform_kernel_gradient(
     path: Path,
     scheme: Scheme,
     sums: &[f32],
     plane: usize,
-    taps: &mut [[f32; LANES]; 9],
+    taps: &mut [[f32; NR]; 9],
 ) {
     match scheme {
         Scheme::Plain => kernel_gradient_tile::<transforms::KernelGradient, 6, 3>(path, sums, plane, taps),
@@ -168,12 +199,17 @@ on_each_path! {
 }
 
 on_each_path! {
-    fn kernel_tile[T: Transform<N, M>, const N: usize, const M: usize] [T, N, M] (taps: &[[f32; NR]; 9], to: SharedMut, places: &[usize])
-        => transform_taps::<Vector>
+    fn kernels_panel[T: Transform<N, M>, const N: usize, const M: usize] [T, N, M] (
+        taps: Taps,
+        columns: usize,
+        channels: usize,
+        to: SharedMut,
+        places: &[usize],
+    ) => transform_taps::<Vector>
 }
 
 on_each_path! {
-    fn kernel_gradient_tile[T: Transform<N, M>, const N: usize, const M: usize] [T, N, M] (sums: &[f32], plane: usize, taps: &mut [[f32; LANES]; 9])
+    fn kernel_gradient_tile[T: Transform<N, M>, const N: usize, const M: usize] [T, N, M] (sums: &[f32], plane: usize, taps: &mut [[f32; NR]; 9])
         => transform_sums::<Vector>
 }
 
@@ -196,8 +232,8 @@ fn transform_pixels<V: Vector, T: Transform<N, M>, const N: usize, const M: usiz
     to: Target,
 ) {
     let mut tile = [[V::splat(0.0); N]; N];
-    for channel in (0..channels).step_by(LANES) {
-        let width = (channels - channel).min(LANES);
+    for channel in (0..channels).step_by(V::LANES) {
+        let width = (channels - channel).min(V::LANES);
         for row in 0..N {
             for col in 0..N {
                 if pixels[row][col] != OUTSIDE {
@@ -210,7 +246,7 @@ fn transform_pixels<V: Vector, T: Transform<N, M>, const N: usize, const M: usiz
         for (row, points) in points.iter().enumerate() {
             for (col, point) in points.iter().enumerate() {
                 // SAFETY: callers give each tile's values to one task; rows hold whole vectors.
-                unsafe { point.store(to.to.part(place + (row * M + col) * to.plane, LANES).as_mut_ptr()) };
+                unsafe { point.store(to.to.part(place + (row * M + col) * to.plane, V::LANES).as_mut_ptr()) };
             }
         }
     }
@@ -218,19 +254,26 @@ fn transform_pixels<V: Vector, T: Transform<N, M>, const N: usize, const M: usiz
 
 #[inline(always)]
 fn transform_taps<V: Vector, T: Transform<N, M>, const N: usize, const M: usize>(
-    taps: &[[f32; NR]; 9],
+    taps: Taps,
+    columns: usize,
+    channels: usize,
     to: SharedMut,
     places: &[usize],
 ) {
-    for half in [0, LANES] {
+    for (channel, half) in (0..channels).flat_map(|channel| (0..NR).step_by(V::LANES).map(move |half| (channel, half)))
+    {
         let mut tile = [[V::splat(0.0); N]; N];
-        for (tile, taps) in tile.as_flattened_mut().iter_mut().zip(taps) {
-            *tile = load(&taps[half..half + LANES]);
+        let width = columns.saturating_sub(half).min(V::LANES);
+        let start = (channel * taps.channel + half * taps.column).min(taps.weights.len());
+        for (at, tile) in tile.as_flattened_mut().iter_mut().enumerate() {
+            let tap = if taps.flip { 8 - at } else { at };
+            // SAFETY: the caller has checked that the weights of all columns and channels are there.
+            *tile = unsafe { V::gather(taps.weights.as_ptr().add(start).wrapping_add(tap), taps.column, width) };
         }
         let products = square::<T, V, N, M>(&tile);
         for (product, place) in products.as_flattened().iter().zip(places) {
             // SAFETY: callers give each panel to one task.
-            unsafe { product.store(to.part(place + half, LANES).as_mut_ptr()) };
+            unsafe { product.store(to.part(place + channel * NR + half, V::LANES).as_mut_ptr()) };
         }
     }
 }
@@ -239,12 +282,14 @@ fn transform_taps<V: Vector, T: Transform<N, M>, const N: usize, const M: usize>
 fn transform_sums<V: Vector, T: Transform<N, M>, const N: usize, const M: usize>(
     sums: &[f32],
     plane: usize,
-    taps: &mut [[f32; LANES]; 9],
+    taps: &mut [[f32; NR]; 9],
 ) {
-    let gradients = square::<T, V, N, M>(&load_points(sums, plane));
-    for (gradient, taps) in gradients.as_flattened().iter().zip(taps) {
-        // SAFETY: `taps` holds eight values for each tap.
-        unsafe { gradient.store(taps.as_mut_ptr()) };
+    for half in (0..NR).step_by(V::LANES) {
+        let gradients = square::<T, V, N, M>(&load_points(&sums[half..], plane));
+        for (gradient, taps) in gradients.as_flattened().iter().zip(&mut *taps) {
+            // SAFETY: `taps` holds sixteen values for each tap.
+            unsafe { gradient.store(taps[half..half + V::LANES].as_mut_ptr()) };
+        }
     }
 }
 
@@ -257,8 +302,8 @@ fn transform_output<V: Vector, T: Transform<N, M>, const N: usize, const M: usiz
     out: SharedMut,
     epilogue: Epilogue,
 ) {
-    for channel in (0..channels).step_by(LANES) {
-        let width = (channels - channel).min(LANES);
+    for channel in (0..channels).step_by(V::LANES) {
+        let width = (channels - channel).min(V::LANES);
         let bias = epilogue.bias.map_or(V::splat(0.0), |bias| load(&bias[channel..channel + width]));
         let values = square::<T, V, N, M>(&load_points(&m[channel..], plane));
         for row in 0..M {
@@ -273,10 +318,10 @@ fn transform_output<V: Vector, T: Transform<N, M>, const N: usize, const M: usiz
     }
 }
 
-/// The values of all planes, eight channels of each.
+/// The values of all planes, a vector of channels of each.
 #[inline(always)]
 fn load_points<V: Vector, const N: usize>(values: &[f32], plane: usize) -> [[V; N]; N] {
-    let values = &values[..(N * N - 1) * plane + LANES];
+    let values = &values[..(N * N - 1) * plane + V::LANES];
     let mut points = [[V::splat(0.0); N]; N];
     for (row, points) in points.iter_mut().enumerate() {
         for (col, point) in points.iter_mut().enumerate() {
@@ -287,31 +332,25 @@ fn load_points<V: Vector, const N: usize>(values: &[f32], plane: usize) -> [[V; 
     points
 }
 
-/// Loads up to eight values; missing lanes are zero.
+/// Loads up to a vector of values; missing lanes are zero.
 #[inline(always)]
 fn load<V: Vector>(from: &[f32]) -> V {
-    if from.len() == LANES {
-        // SAFETY: `from` holds eight values.
-        return unsafe { V::load(from.as_ptr()) };
+    // SAFETY: `from` holds the values.
+    if from.len() == V::LANES {
+        unsafe { V::load(from.as_ptr()) }
+    } else {
+        unsafe { V::load_part(from.as_ptr(), from.len()) }
     }
-    let mut lanes = [0.0; LANES];
-    lanes[..from.len()].copy_from_slice(from);
-    // SAFETY: `lanes` holds eight values.
-    unsafe { V::load(lanes.as_ptr()) }
 }
 
 /// Stores as many lanes as `to` has room for.
 #[inline(always)]
 fn store<V: Vector>(value: V, to: &mut [f32], accumulate: bool) {
-    if to.len() == LANES {
-        let value = if accumulate { value.add(load(to)) } else { value };
-        // SAFETY: `to` holds eight values.
-        return unsafe { value.store(to.as_mut_ptr()) };
-    }
-    let mut lanes = [0.0; LANES];
-    // SAFETY: `lanes` holds eight values.
-    unsafe { value.store(lanes.as_mut_ptr()) };
-    for (to, value) in to.iter_mut().zip(lanes) {
-        *to = if accumulate { *to + value } else { value };
+    let value = if accumulate { value.add(load(to)) } else { value };
+    // SAFETY: `to` has room for the values.
+    if to.len() == V::LANES {
+        unsafe { value.store(to.as_mut_ptr()) }
+    } else {
+        unsafe { value.store_part(to.as_mut_ptr(), to.len()) }
     }
 }

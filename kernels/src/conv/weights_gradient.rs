@@ -6,7 +6,6 @@ use super::grid::{self, Grid};
 use super::microkernel::{MR, NR, Outer, outer, panels_together};
 use super::scheme::{Scheme, Work};
 use super::tiles::{Tiles, transform_kernel_gradient};
-use super::vector::LANES;
 use super::winograd::{plane, row_length};
 use super::{Buffer, Scratch};
 use crate::path::Path;
@@ -307,13 +306,12 @@ unsafe fn add_row(
     panel: usize,
     dw: SharedMut,
 ) {
-    let mut taps = [[0.0; LANES]; 9];
-    for first in (panel * NR..sizes.real_columns.min((panel + 1) * NR)).step_by(LANES) {
-        transform_kernel_gradient(path, scheme, &sums[first - panel * NR..], plane, &mut taps);
-        for lane in 0..LANES.min(sizes.real_columns - first) {
-            // SAFETY: as the caller promises.
-            let dw = unsafe { dw.part(((first + lane) * sizes.rows + row) * 9, 9) };
-            dw.iter_mut().zip(&taps).for_each(|(dw, tap)| *dw += tap[lane]);
-        }
+    let mut taps = [[0.0; NR]; 9];
+    transform_kernel_gradient(path, scheme, sums, plane, &mut taps);
+    let first = panel * NR;
+    for lane in 0..NR.min(sizes.real_columns - first) {
+        // SAFETY: as the caller promises.
+        let dw = unsafe { dw.part(((first + lane) * sizes.rows + row) * 9, 9) };
+        dw.iter_mut().zip(&taps).for_each(|(dw, tap)| *dw += tap[lane]);
     }
 }

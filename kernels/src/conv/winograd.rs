@@ -9,7 +9,7 @@ use super::Scratch;
 use super::epilogue::Epilogue;
 use super::microkernel::{MR, NR, Rows, multiply, panels_together};
 use super::scheme::Scheme;
-use super::tiles::{Tiles, transform_kernel};
+use super::tiles::{Taps, Tiles, transform_kernels};
 use crate::path::Path;
 use crate::share::SharedMut;
 use rayon::prelude::*;
@@ -18,7 +18,7 @@ use std::ops::Range;
 /// Values in a cache line.
 const LINE: usize = 16;
 /// Tiles in a block that one thread works through; its `V` and `M` stay in the L2 cache for usual channel counts.
-const BLOCK: usize = 8 * MR;
+const BLOCK: usize = 6 * MR;
 /// With at most so many tiles they are one block, and threads divide its steps instead.
 const ONE_BLOCK: usize = 400;
 
@@ -68,29 +68,20 @@ impl Sum {
 const MOST: usize = 4;
 
 impl Kernel {
-    /// `weight(column, channel)` gives the nine weights; `flip` turns the kernel by half a turn.
-    pub(crate) fn pack<'w>(
+    /// Transforms the kernels of `inputs` channels and `outputs` columns.
+    pub(crate) fn pack(
         path: Path,
         scheme: Scheme,
         (inputs, outputs): (usize, usize),
-        flip: bool,
-        weight: impl Fn(usize, usize) -> &'w [f32] + Sync,
+        taps: Taps,
         mut values: Vec<f32>,
     ) -> Self {
         values.resize(Self::len(scheme, inputs, outputs), 0.0);
         let mut kernel = Self { values: Vec::new(), scheme, sums: Sum::all(scheme), inputs, outputs };
         let to = SharedMut::new(&mut values);
         (0..outputs.div_ceil(NR)).into_par_iter().for_each(|panel| {
-            let places = kernel.places(panel);
-            for channel in 0..inputs {
-                let mut taps = [[0.0; NR]; 9];
-                for column in panel * NR..outputs.min((panel + 1) * NR) {
-                    for (tap, &value) in weight(column, channel).iter().enumerate() {
-                        taps[if flip { 8 - tap } else { tap }][column - panel * NR] = value;
-                    }
-                }
-                transform_kernel(path, scheme, &taps, to.offset(channel * NR), &places);
-            }
+            let columns = (panel * NR, NR.min(outputs - panel * NR));
+            transform_kernels(path, scheme, taps, columns, inputs, to, &kernel.places(panel));
         });
         kernel.values = values;
         kernel

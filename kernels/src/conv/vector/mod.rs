@@ -11,19 +11,33 @@ mod x86;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{avx2, avx512};
 
-/// Lanes of a [`Vector`].
-pub(crate) const LANES: usize = 8;
-
-/// Eight `f32`.
+/// Several `f32`, at most a [`Row`] of them.
 pub(crate) trait Vector: Copy {
+    /// How many; a divisor of sixteen.
+    const LANES: usize;
     /// The same value in each lane.
     fn splat(value: f32) -> Self;
     /// # Safety
-    /// `from` points to eight readable values.
+    /// `from` points to as many readable values as there are lanes.
     unsafe fn load(from: *const f32) -> Self;
     /// # Safety
-    /// `to` points to eight writable values.
+    /// `to` points to as many writable values as there are lanes.
     unsafe fn store(self, to: *mut f32);
+    /// The first `count` lanes, at most all; the others are zero.
+    ///
+    /// # Safety
+    /// `from` points to `count` readable values.
+    unsafe fn load_part(from: *const f32, count: usize) -> Self;
+    /// Writes the first `count` lanes, at most all.
+    ///
+    /// # Safety
+    /// `to` points to `count` writable values.
+    unsafe fn store_part(self, to: *mut f32, count: usize);
+    /// Values that lie `apart` values from each other in the first `count` lanes, at most all; zero in the others.
+    ///
+    /// # Safety
+    /// The `count` values are readable.
+    unsafe fn gather(from: *const f32, apart: usize, count: usize) -> Self;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     /// `self * by + other`
@@ -32,7 +46,8 @@ pub(crate) trait Vector: Copy {
 
 /// Sixteen `f32`: a row of a tile of the matrix product.
 pub(crate) trait Row: Copy {
-    /// Panels of columns whose sums the registers hold together, 1 or 2.
+    /// Rows and panels of columns whose sums the registers hold together: 6 or 12, and 1 or 2.
+    const ROWS: usize;
     const PANELS: usize;
     /// Sums that a tile of one panel keeps of each value, 1 or 2: an instruction need not wait for the one before, but for
     /// the one before that.
@@ -45,6 +60,9 @@ pub(crate) trait Row: Copy {
     /// `to` points to sixteen writable values.
     unsafe fn store(self, to: *mut f32);
     fn add(self, other: Self) -> Self;
+    /// Has the cache line at an address, which need not be readable, fetched if that pays.
+    #[inline(always)]
+    fn fetch(_at: *const f32) {}
     /// `self + factor * columns`
     fn add_product(self, factor: f32, columns: Self) -> Self;
 }
@@ -98,6 +116,7 @@ macro_rules! on_each_path {
 pub(crate) use on_each_path;
 
 impl<V: Vector> Row for [V; 2] {
+    const ROWS: usize = 6;
     const PANELS: usize = 1;
     const CHAINS: usize = 1;
 
@@ -109,7 +128,7 @@ impl<V: Vector> Row for [V; 2] {
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller vouches for sixteen values.
-        unsafe { [V::load(from), V::load(from.add(LANES))] }
+        unsafe { [V::load(from), V::load(from.add(V::LANES))] }
     }
 
     #[inline(always)]
@@ -117,7 +136,7 @@ impl<V: Vector> Row for [V; 2] {
         // SAFETY: the caller vouches for sixteen values.
         unsafe {
             self[0].store(to);
-            self[1].store(to.add(LANES));
+            self[1].store(to.add(V::LANES));
         }
     }
 

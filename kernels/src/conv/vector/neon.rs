@@ -7,6 +7,8 @@ pub(crate) type Vector = [float32x4_t; 2];
 pub(crate) type Row = [Vector; 2];
 
 impl super::Vector for Vector {
+    const LANES: usize = 8;
+
     #[inline(always)]
     fn splat(value: f32) -> Self {
         // SAFETY: see above.
@@ -26,6 +28,30 @@ impl super::Vector for Vector {
             vst1q_f32(to, self[0]);
             vst1q_f32(to.add(4), self[1]);
         }
+    }
+
+    #[inline(always)]
+    unsafe fn load_part(from: *const f32, count: usize) -> Self {
+        // SAFETY: as the caller promises.
+        unsafe { Self::gather(from, 1, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f32, count: usize) {
+        let mut lanes = [0.0; 8];
+        // SAFETY: the array holds eight values, of which `count` have room, as the caller promises.
+        unsafe {
+            self.store(lanes.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count.min(8));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn gather(from: *const f32, apart: usize, count: usize) -> Self {
+        // SAFETY: as the caller promises.
+        let lanes: [f32; 8] = std::array::from_fn(|i| if i < count { unsafe { *from.add(i * apart) } } else { 0.0 });
+        // SAFETY: the array holds eight values.
+        unsafe { Self::load(lanes.as_ptr()) }
     }
 
     #[inline(always)]

@@ -1,11 +1,14 @@
 //! Plain code, which the compiler vectorises with what the target guarantees.
 
-use super::LANES;
+/// Lanes, as on AVX2.
+const LANES: usize = 8;
 
 pub(crate) type Vector = [f32; LANES];
 pub(crate) type Row = [Vector; 2];
 
 impl super::Vector for Vector {
+    const LANES: usize = LANES;
+
     #[inline(always)]
     fn splat(value: f32) -> Self {
         [value; LANES]
@@ -21,6 +24,26 @@ impl super::Vector for Vector {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: as in `load`.
         unsafe { to.cast::<Self>().write(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_part(from: *const f32, count: usize) -> Self {
+        // SAFETY: as the caller promises.
+        std::array::from_fn(|i| if i < count { unsafe { *from.add(i) } } else { 0.0 })
+    }
+
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f32, count: usize) {
+        for (i, value) in self.into_iter().enumerate().take(count) {
+            // SAFETY: as the caller promises.
+            unsafe { *to.add(i) = value };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn gather(from: *const f32, apart: usize, count: usize) -> Self {
+        // SAFETY: as the caller promises.
+        std::array::from_fn(|i| if i < count { unsafe { *from.add(i * apart) } } else { 0.0 })
     }
 
     #[inline(always)]
