@@ -43,7 +43,7 @@ fn seconds(mut run: impl FnMut()) -> f64 {
             _ => clock.elapsed().as_secs_f64(),
         }
     };
-    std::iter::repeat_with(once).take(3).fold(f64::INFINITY, f64::min)
+    std::iter::repeat_with(once).take(7).fold(f64::INFINITY, f64::min)
 }
 
 /// Seconds that the threads of this program have run, as Linux counts them.

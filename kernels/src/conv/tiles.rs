@@ -9,6 +9,7 @@ use super::transforms::{self, Transform, square};
 use super::vector::{Vector, on_each_path};
 use crate::path::Path;
 use crate::share::SharedMut;
+use std::ops::Range;
 
 /// Square tiles that cover the destination. Tiles of the source may overlap; the first begins `pad` pixels above and left
 /// of it.
@@ -91,37 +92,44 @@ impl Tiles {
         }
     }
 
-    /// Transforms the sums in `m`, `plane` apart, to an output tile; then bias, activation and residual.
+    /// Transforms the sums of these channels in `m`, `plane` apart, to an output tile; then bias, activation and residual.
+    #[expect(clippy::too_many_arguments, reason = "where from, what, where to and how")]
     pub(crate) fn transform_output(
         &self,
         path: Path,
         tile: usize,
         m: &[f32],
         plane: usize,
+        channels: Range<usize>,
         out: SharedMut,
         epilogue: Epilogue,
     ) {
         match self.scheme {
-            Scheme::Plain => self.finish::<transforms::Output, 6, 4>(path, tile, m, plane, out, epilogue),
-            Scheme::Strided => self.finish::<strided::Output, 5, 4>(path, tile, m, plane, out, epilogue),
-            Scheme::StridedData => self.finish::<strided::DataOutput, 9, 8>(path, tile, m, plane, out, epilogue),
+            Scheme::Plain => self.finish::<transforms::Output, 6, 4>(path, tile, m, plane, channels, out, epilogue),
+            Scheme::Strided => self.finish::<strided::Output, 5, 4>(path, tile, m, plane, channels, out, epilogue),
+            Scheme::StridedData => {
+                self.finish::<strided::DataOutput, 9, 8>(path, tile, m, plane, channels, out, epilogue)
+            }
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "as above")]
     fn finish<T: Transform<N, M>, const N: usize, const M: usize>(
         &self,
         path: Path,
         tile: usize,
         m: &[f32],
         plane: usize,
+        channels: Range<usize>,
         out: SharedMut,
         epilogue: Epilogue,
     ) {
         let pixels = self.pixels::<M>(tile, self.dst, self.scheme.steps().1, 0);
-        output_tile::<T, N, M>(path, &pixels, m, plane, self.dst.channels, out, epilogue);
+        output_tile::<T, N, M>(path, &pixels, m, plane, channels.clone(), out, epilogue);
         for &start in pixels.as_flattened().iter().filter(|&&start| start != OUTSIDE) {
-            // SAFETY: each pixel belongs to one tile.
-            epilogue.finish(path, start, unsafe { out.part(start, self.dst.channels) });
+            let start = start + channels.start;
+            // SAFETY: each pixel belongs to one tile, and tasks on the same tile have other channels.
+            epilogue.finish(path, start, unsafe { out.part(start, channels.len()) });
         }
     }
 }
@@ -218,7 +226,7 @@ on_each_path! {
         pixels: &[[usize; M]; M],
         m: &[f32],
         plane: usize,
-        channels: usize,
+        channels: Range<usize>,
         out: SharedMut,
         epilogue: Epilogue,
     ) => transform_output::<Vector>
@@ -298,18 +306,18 @@ fn transform_output<V: Vector, T: Transform<N, M>, const N: usize, const M: usiz
     pixels: &[[usize; M]; M],
     m: &[f32],
     plane: usize,
-    channels: usize,
+    channels: Range<usize>,
     out: SharedMut,
     epilogue: Epilogue,
 ) {
-    for channel in (0..channels).step_by(V::LANES) {
-        let width = (channels - channel).min(V::LANES);
+    for channel in channels.clone().step_by(V::LANES) {
+        let width = (channels.end - channel).min(V::LANES);
         let bias = epilogue.bias.map_or(V::splat(0.0), |bias| load(&bias[channel..channel + width]));
-        let values = square::<T, V, N, M>(&load_points(&m[channel..], plane));
+        let values = square::<T, V, N, M>(&load_points(&m[channel - channels.start..], plane));
         for row in 0..M {
             for col in 0..M {
                 if pixels[row][col] != OUTSIDE {
-                    // SAFETY: each pixel belongs to one tile.
+                    // SAFETY: each pixel belongs to one tile, and tasks on the same tile have other channels.
                     let to = unsafe { out.part(pixels[row][col] + channel, width) };
                     store(values[row][col].add(bias), to, epilogue.accumulate);
                 }

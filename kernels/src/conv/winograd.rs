@@ -1,13 +1,13 @@
 //! 3 x 3 convolutions on transformed tiles, as Winograd's F(4x4, 3x3), by any [`Scheme`].
 //!
-//! A block of tiles is transformed to `V: [source][tile][channel in]`, multiplied by the packed kernel `U` to
-//! `M: [sum][tile][channel out]`, where products of the same sum lie side by side in the depth of one matrix product, and
-//! transformed back. Rows of `V` and `M` are an odd number of cache lines long, so that neither tiles nor planes fall on
+//! A block of tiles is transformed to `V: [source][tile][channel in]`, multiplied by some columns of the packed kernel `U`
+//! to `M: [sum][tile][column]`, where products of the same sum lie side by side in the depth of one matrix product, and
+//! transformed back before the next columns, while `M` is in the cache. Rows of `V` and `M` are an odd number of cache lines long, so that neither tiles nor planes fall on
 //! the same cache sets.
 
 use super::Scratch;
 use super::epilogue::Epilogue;
-use super::microkernel::{MR, NR, Rows, multiply, panels_together};
+use super::microkernel::{MR, NR, Rows, TOGETHER, multiply, panels_together};
 use super::scheme::Scheme;
 use super::tiles::{Taps, Tiles, transform_kernels};
 use crate::path::Path;
@@ -17,10 +17,18 @@ use std::ops::Range;
 
 /// Values in a cache line.
 const LINE: usize = 16;
-/// Tiles in a block that one thread works through; its `V` and `M` stay in the L2 cache for usual channel counts.
-const BLOCK: usize = 6 * MR;
-/// With at most so many tiles they are one block, and threads divide its steps instead.
-const ONE_BLOCK: usize = 400;
+/// Values of `V` in a block, and of `M` at a time, that stay in the L2 cache together.
+const SOURCES: usize = 128 * 1024;
+const SUMS: usize = 64 * 1024;
+/// Tiles of a block: at most, and at least so many that reading the kernel again for each block does not cost more than
+/// multiplying. Where fewer fit the cache, `V` had better be read from further away.
+const MOST_TILES: usize = 48;
+const FEWEST_TILES: usize = 12;
+const DEEP_TILES: usize = 128;
+/// Columns for which `V` is worth reading from further away.
+const DEEP_COLUMNS: usize = 128;
+/// With fewer blocks threads divide the work in a block.
+const ENOUGH_BLOCKS: usize = 8;
 
 /// Length of a row of `channels` values: an odd number of cache lines.
 pub(crate) fn row_length(channels: usize) -> usize {
@@ -132,6 +140,30 @@ impl Kernel {
     }
 }
 
+/// How the work is cut; by the shape alone, so that results do not depend on the number of threads.
+struct Cut {
+    /// Tiles of a block.
+    tiles: usize,
+    /// Panels whose sums are computed and transformed at a time.
+    panels: usize,
+    /// Threads divide the work in a block; otherwise one thread goes through it.
+    divide: bool,
+}
+
+impl Cut {
+    fn new(scheme: Scheme, tiles: usize, inputs: usize, outputs: usize) -> Self {
+        let fitting = SOURCES / (scheme.sources() * row_length(inputs)).max(1);
+        let deep = fitting < FEWEST_TILES;
+        let most = if deep { DEEP_TILES } else { fitting.min(MOST_TILES) };
+        let blocks = tiles.div_ceil(most).max(1);
+        let size = tiles.div_ceil(blocks).next_multiple_of(MR);
+        let columns = (SUMS / (scheme.sums() * size).max(1)).max(if deep { DEEP_COLUMNS } else { 1 });
+        let pair = TOGETHER * NR;
+        let panels = (columns / pair).max(1) * TOGETHER;
+        Self { tiles: size, panels: panels.min(outputs.div_ceil(NR)), divide: blocks < ENOUGH_BLOCKS }
+    }
+}
+
 /// Computes all tiles: `dst = act(src * kernel + bias)`.
 pub(crate) fn run(
     path: Path,
@@ -142,17 +174,20 @@ pub(crate) fn run(
     epilogue: Epilogue,
     scratch: &Scratch,
 ) {
-    let one_block = tiles.count <= ONE_BLOCK;
-    let size = if one_block { tiles.count } else { BLOCK };
+    let cut = Cut::new(tiles.scheme, tiles.count, kernel.inputs, kernel.outputs);
     let out = SharedMut::new(dst);
-    (0..tiles.count.div_ceil(size.max(1))).into_par_iter().for_each(|block| {
-        let first = block * size;
-        let block = Block { tiles, first, count: size.min(tiles.count - first), divide: one_block };
+    (0..tiles.count.div_ceil(cut.tiles.max(1))).into_par_iter().for_each(|block| {
+        let first = block * cut.tiles;
+        let block = Block { tiles, first, count: cut.tiles.min(tiles.count - first), divide: cut.divide };
         let mut v = scratch.take(tiles.scheme.sources() * block.plane(kernel.inputs));
-        let mut m = scratch.take(tiles.scheme.sums() * block.plane(kernel.outputs));
         block.transform_input(path, src, SharedMut::new(&mut v));
-        block.multiply(path, kernel, &v, SharedMut::new(&mut m));
-        block.transform_output(path, &m, out, epilogue);
+        let panels = kernel.outputs.div_ceil(NR);
+        block.for_each(panels.div_ceil(cut.panels), 1, |group| {
+            let panels = group * cut.panels..panels.min((group + 1) * cut.panels);
+            let mut m = scratch.take(tiles.scheme.sums() * block.plane(panels.len() * NR));
+            block.multiply(path, kernel, &v, panels.clone(), &mut m);
+            block.transform_output(path, &m, panels, out, epilogue);
+        });
     });
 }
 
@@ -196,32 +231,23 @@ impl Block<'_> {
         });
     }
 
-    /// `M = V U` for each sum.
-    fn multiply(&self, path: Path, kernel: &Kernel, v: &[f32], m: SharedMut) {
-        let (row, plane) = (row_length(kernel.outputs), self.plane(kernel.outputs));
-        let panels = kernel.outputs.div_ceil(NR);
-        let width = if self.divide { panels.div_ceil(2) } else { panels };
-        self.for_each(kernel.sums.len() * panels.div_ceil(width), 1, |task| {
-            let (at, split) = (task % kernel.sums.len(), task / kernel.sums.len());
-            let sum = &kernel.sums[at];
-            for tiles in parts(0..self.count, BLOCK) {
-                let last = panels.min((split + 1) * width);
-                for panel in (split * width..last).step_by(panels_together(path)) {
-                    let together = panels_together(path).min(last - panel);
-                    for Range { start, end } in parts(tiles.clone(), MR) {
-                        let used = end - start;
-                        let starts = self.rows(kernel, sum, v, start, used);
-                        let place = at * plane + start * row + panel * NR;
-                        // SAFETY: rows of `v` hold `inputs` values; each task writes its own panels of its sum.
-                        let (rows, to) = unsafe {
-                            let rows = Rows::new(&starts[..sum.products.len()], kernel.inputs);
-                            (rows, m.part(place, (used - 1) * row + together * NR))
-                        };
-                        multiply(path, used, together, rows, kernel.panels(sum, panel, together), to, row);
-                    }
+    /// `M = V U` for each sum and these panels.
+    fn multiply(&self, path: Path, kernel: &Kernel, v: &[f32], panels: Range<usize>, m: &mut [f32]) {
+        let width = panels.len() * NR;
+        let (row, plane) = (row_length(width), self.plane(width));
+        for (at, sum) in kernel.sums.iter().enumerate() {
+            for panel in panels.clone().step_by(panels_together(path)) {
+                let together = panels_together(path).min(panels.end - panel);
+                let columns = kernel.panels(sum, panel, together);
+                for Range { start, end } in parts(0..self.count, MR) {
+                    let starts = self.rows(kernel, sum, v, start, end - start);
+                    // SAFETY: rows of `v` hold `inputs` values.
+                    let rows = unsafe { Rows::new(&starts[..sum.products.len()], kernel.inputs) };
+                    let to = &mut m[at * plane + start * row + (panel - panels.start) * NR..];
+                    multiply(path, end - start, together, rows, columns, to, row);
                 }
             }
-        });
+        }
     }
 
     /// Starts of the `used` rows from tile `first` on, for each product of a sum.
@@ -235,12 +261,13 @@ impl Block<'_> {
         starts
     }
 
-    /// Transforms the sums to the destination for each tile and channel, then bias, activation and residual.
-    fn transform_output(&self, path: Path, m: &[f32], out: SharedMut, epilogue: Epilogue) {
-        let channels = self.tiles.dst.channels;
-        self.for_each(self.count, 4, |tile| {
-            let m = &m[tile * row_length(channels)..];
-            self.tiles.transform_output(path, self.first + tile, m, self.plane(channels), out, epilogue);
-        });
+    /// Transforms the sums of these panels to the destination for each tile, then bias, activation and residual.
+    fn transform_output(&self, path: Path, m: &[f32], panels: Range<usize>, out: SharedMut, epilogue: Epilogue) {
+        let width = panels.len() * NR;
+        let channels = panels.start * NR..self.tiles.dst.channels.min(panels.end * NR);
+        for tile in 0..self.count {
+            let m = &m[tile * row_length(width)..];
+            self.tiles.transform_output(path, self.first + tile, m, self.plane(width), channels.clone(), out, epilogue);
+        }
     }
 }
