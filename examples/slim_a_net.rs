@@ -8,7 +8,7 @@ use yoloslim::detect::{DetectOptions, Detector};
 use yoloslim::slim::SlimOptions;
 use yoloslim::train::TrainOptions;
 use yoloslim::workers::Workers;
-use yoloslim::{demo, evidence, prove, reestimate, train};
+use yoloslim::{demo, prove, reestimate, train};
 use yoloslim_core::labels::{self, Dataset, Split};
 use yoloslim_core::prune::{self, Evidence, PruneOptions, Target};
 use yoloslim_core::{Network, Result, cost};
@@ -28,7 +28,7 @@ fn main() -> Result<()> {
     let plan = prune::plan(&sparse, &options, &Evidence::default())?;
     let pruned = prune::apply(&sparse, &plan)?;
     println!("{plan}\nheads differ by {:.1e} of their largest value", prove::prove(&pruned)?);
-    let slim = reestimate::reestimate_statistics(&pruned.compact, evidence::spread(&pictures, 64), &mut |_| {})?;
+    let slim = reestimate::reestimate_on(&pruned.compact, &pictures)?;
 
     for (name, net) in [("sparse", &sparse), ("slim", &slim)] {
         let found = Detector::new(net, DetectOptions::for_evaluation(None))?.evaluate(&unseen)?;

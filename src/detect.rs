@@ -11,6 +11,9 @@ use yoloslim_core::{Error, Network, Result};
 use crate::data::{InferenceBatches, Rgb, letterbox};
 use crate::model::{Engine, HeadMap, Predictor};
 
+/// mAP@0.5 under which a net detects next to nothing.
+pub const NEXT_TO_NOTHING: f64 = 0.01;
+
 /// What counts as a detection, and at which input size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DetectOptions {

@@ -1,12 +1,11 @@
 //! What pruning goes by beside the weights, measured on a data set.
 
-use std::path::PathBuf;
-
 use yoloslim_core::labels::Dataset;
 use yoloslim_core::prune::{Criterion, Evidence};
 use yoloslim_core::{Network, Result};
 
 use crate::calibrate::observe_activations;
+use crate::data::spread;
 use crate::taylor::{TaylorOptions, taylor_scores};
 
 /// Images of a training batch whose gradients are taken together.
@@ -42,11 +41,4 @@ pub fn measure(
         evidence.taylor = Some(taylor_scores(network, dataset, options, &mut images_done)?);
     }
     Ok(evidence)
-}
-
-/// At most `count` images spread evenly over the data set.
-#[must_use]
-pub fn spread(dataset: &Dataset, count: usize) -> Vec<PathBuf> {
-    let step = dataset.samples.len().div_ceil(count.max(1)).max(1);
-    dataset.samples.iter().step_by(step).map(|s| s.image.clone()).collect()
 }

@@ -4,9 +4,11 @@
 
 use std::path::PathBuf;
 
+use yoloslim_core::labels::Dataset;
 use yoloslim_core::{Network, Result};
 
 use crate::data::InferenceBatches;
+use crate::data::spread;
 use crate::model::TrainNet;
 
 /// Images of a forward pass: batch statistics of fewer are noisy, and the mean of variances misses how batches differ.
@@ -34,6 +36,17 @@ pub fn reestimate_statistics(
         progress(done);
     }
     Ok(net.to_network(net.parameters(), net.statistics()))
+}
+
+/// Images by which the nets of a run are measured anew.
+pub const RUN_IMAGES: usize = 128;
+
+/// [`reestimate_statistics`] over [`RUN_IMAGES`] images spread evenly over a data set.
+///
+/// # Errors
+/// The first image that can't be read.
+pub fn reestimate_on(network: &Network, dataset: &Dataset) -> Result<Network> {
+    reestimate_statistics(network, spread(dataset, RUN_IMAGES), &mut |_| {})
 }
 
 #[cfg(test)]

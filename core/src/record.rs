@@ -137,13 +137,19 @@ pub struct SparsityRecord {
     pub late: bool,
 }
 
+/// The mAP@0.5 that was measured last: not every epoch is validated.
+#[must_use]
+pub fn latest_map50(epochs: &[EpochRecord]) -> Option<f64> {
+    epochs.iter().rev().find_map(|epoch| epoch.map50)
+}
+
 impl SparsityRecord {
     /// A warning that belongs to this epoch, given those before: accuracy fell too far when it can still be helped by
     /// easing (said once), or when it can't any more.
     #[must_use]
     pub fn warning(&self, before: &[EpochRecord]) -> Option<String> {
         let said = |flag: fn(&Self) -> bool| before.iter().filter_map(|e| e.sparsity.as_ref()).any(flag);
-        let map50 = before.last().and_then(|e| e.map50).zip(self.start);
+        let map50 = latest_map50(before).zip(self.start);
         let fall = map50.map(|(now, start)| format!("mAP@0.5 is {now:.4} and was {start:.4} at the start"))?;
         if self.late && !said(|r| r.late) {
             return Some(format!(

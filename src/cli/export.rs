@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use yoloslim::calibration_images::letterboxed;
-use yoloslim::evidence::spread;
+use yoloslim::data::spread;
 use yoloslim::new_folder::NewFolder;
 use yoloslim_core::export::caffe::{self, CaffeOptions, Dialect, Finding, IMAGE_FOLDER, IMAGE_LIST, Severity};
 use yoloslim_core::export::{Colour, ExportedFile, FoldedNet, darknet, describe_heads, ncnn, onnx, safetensors};

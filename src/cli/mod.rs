@@ -19,6 +19,7 @@ mod man;
 mod net;
 mod profile;
 mod prune;
+mod prune_guard;
 mod prune_knobs;
 mod quantize;
 mod quantize_report;

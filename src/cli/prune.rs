@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use yoloslim::data::spread;
 use yoloslim::detect::{DetectOptions, Detector};
 use yoloslim::evidence::{self, Measuring};
 use yoloslim::new_folder::NewFolder;
@@ -14,9 +15,9 @@ use yoloslim_core::labels::{self, Dataset, Split};
 use yoloslim_core::prune::{self, Evidence, PruneOptions, PrunePlan, Target, blocks};
 use yoloslim_core::{Error, Network, Result};
 
-use super::detect::share;
 use super::net::NetArgs;
 use super::profile::warn_if_uncalibrated;
+use super::prune_guard::GuardArgs;
 use super::prune_knobs::PruneKnobs;
 use crate::term::{self, Term};
 
@@ -32,6 +33,8 @@ pub struct Prune {
     knobs: PruneKnobs,
     #[command(flatten)]
     measured: MeasuredArgs,
+    #[command(flatten)]
+    guard: GuardArgs,
     /// Decide and show what would go, write nothing
     #[arg(long)]
     dry_run: bool,
@@ -62,12 +65,6 @@ struct MeasuredArgs {
     /// Leave BN statistics as they are instead of measuring them anew on training images
     #[arg(long)]
     keep_statistics: bool,
-    /// Loss of mAP@0.5 on validation images beyond which nothing is written
-    #[arg(long, default_value_t = 0.05, value_name = "F", value_parser = share::<f64>)]
-    max_drop: f64,
-    /// Write the slim net whatever is lost: fine-tuning is going to win it back
-    #[arg(long)]
-    anyway: bool,
 }
 
 /// What residual blocks are ranked by.
@@ -90,7 +87,7 @@ struct Splits {
 /// What a carried out plan came to.
 struct Done {
     proof: f64,
-    /// mAP@0.5 before and after, where there is a data set.
+    /// mAP@0.5 before and after, where there is a data set with objects.
     accuracy: Option<(f64, f64)>,
 }
 
@@ -158,13 +155,16 @@ impl Prune {
         let pruned = prune::apply(network, plan)?;
         let proof = prove(&pruned)?;
         let (slim, accuracy) = match splits {
-            None => (pruned.compact, None),
+            None => {
+                term.note("accuracy was not measured: give --data to know what the pruning costs");
+                (pruned.compact, None)
+            }
             Some(splits) => {
                 let slim = self.measured.with_statistics(pruned.compact, &splits.train)?;
                 let [before, after] = [network, &slim].map(|net| accuracy(net, &splits.val, term));
-                let accuracy = (before?, after?);
-                self.measured.guard(accuracy, term)?;
-                (slim, Some(accuracy))
+                let (before, after) = (before?, after?);
+                self.guard.check(before, after, term)?;
+                (slim, before.zip(after))
             }
         };
         slim.write(folder.path(), "slim")?;
@@ -232,7 +232,7 @@ impl MeasuredArgs {
             (BlockScore::Gamma, ..) => None,
             (BlockScore::Accuracy, Some(sensitivity), _) => Some(sensitivity.block_effects()),
             (BlockScore::Heads, _, Some(splits)) => {
-                let paths = evidence::spread(&splits.train, self.images);
+                let paths = spread(&splits.train, self.images);
                 let bar = term.progress(blocks::blocks(network, None).len(), "removing each block");
                 let effects = search::block_effects(network, paths, &mut |done| bar.set_position(done as u64));
                 bar.finish_and_clear();
@@ -282,31 +282,17 @@ impl MeasuredArgs {
         if self.keep_statistics {
             return Ok(slim);
         }
-        reestimate_statistics(&slim, evidence::spread(train, self.images), &mut |_| {})
-    }
-
-    /// Refuses to write a net that lost too much.
-    fn guard(&self, (before, after): (f64, f64), term: Term) -> Result<()> {
-        let told = format!("mAP@0.5 on validation images falls from {before:.4} to {after:.4} without fine-tuning");
-        if before - after <= self.max_drop {
-            return Ok(());
-        }
-        if self.anyway {
-            term.warn(&told);
-            return Ok(());
-        }
-        Err(Error::at("prune", format!("{told}, more than --max-drop {}", self.max_drop)).fix(
-            "nothing was written; prune less, train with --sparsity auto first, or give --anyway and fine-tune afterwards",
-        ))
+        reestimate_statistics(&slim, spread(train, self.images), &mut |_| {})
     }
 }
 
-fn accuracy(network: &Network, val: &Dataset, term: Term) -> Result<f64> {
+/// mAP@0.5; none where the images hold no objects.
+fn accuracy(network: &Network, val: &Dataset, term: Term) -> Result<Option<f64>> {
     let bar = term.progress(val.samples.len(), "evaluating");
     let mut detector = Detector::new(network, DetectOptions::for_evaluation(None))?;
     let evaluation = detector.evaluate_with(val, &mut |done| bar.set_position(done as u64));
     bar.finish_and_clear();
-    Ok(evaluation?.map50.unwrap_or(0.0))
+    Ok(evaluation?.map50)
 }
 
 /// Tells what speaks against a plan, and against the profile that it was made by.
@@ -321,28 +307,4 @@ pub fn warn(plan: &PrunePlan, term: Term) -> Result<()> {
 fn next_step(output: &Path) -> String {
     let (cfg, weights) = (output.join("slim.cfg"), output.join("slim.weights"));
     format!("next, get accuracy back: yoloslim train {} {} --data D -o RUN", cfg.display(), weights.display())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_net_that_lost_too_much_is_refused_unless_told_otherwise() {
-        let args = |anyway| MeasuredArgs {
-            data: None,
-            images: 64,
-            sensitivity: None,
-            block_score: BlockScore::Gamma,
-            candidates: 1,
-            keep_statistics: false,
-            max_drop: 0.05,
-            anyway,
-        };
-        let term = Term { quiet: true, verbose: false, silent: false };
-        assert!(args(false).guard((0.5, 0.46), term).is_ok());
-        assert!(args(true).guard((0.5, 0.0), term).is_ok());
-        let message = args(false).guard((0.5, 0.0), term).unwrap_err().to_string();
-        assert!(message.contains("0.5000 to 0.0000") && message.contains("--anyway"), "{message}");
-    }
 }

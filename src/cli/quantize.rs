@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use yoloslim::data::spread;
 use yoloslim::detect::{DetectOptions, Detector};
-use yoloslim::evidence::spread;
 use yoloslim::new_folder::NewFolder;
 use yoloslim::quant::{self, Calibrated, LayerSensitivity, QuantiseOptions, Quantised};
 use yoloslim::search::Judge;

@@ -16,6 +16,7 @@ mod prefetch;
 mod random;
 pub(crate) mod resample;
 mod share;
+mod spread;
 pub mod synthetic;
 
 pub use augment::Augment;
@@ -25,3 +26,4 @@ pub use inference::{InferenceBatch, InferenceBatches};
 pub use letterbox::letterbox;
 pub use loader::{Epoch, Loader, LoaderOptions};
 pub use share::Share;
+pub use spread::spread;

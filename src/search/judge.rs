@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use yoloslim_core::labels::Dataset;
 use yoloslim_core::{Network, Result};
 
+use crate::data::spread;
 use crate::detect::{DetectOptions, Detector};
-use crate::evidence::spread;
 use crate::model::Engine;
 use crate::reestimate::reestimate_statistics;
 

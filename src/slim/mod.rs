@@ -1,6 +1,7 @@
 //! The whole pipeline: baseline, sparsity, prune, fine-tune; each stage's network and record are kept, and a run
 //! that was stopped goes on where it was.
 
+mod floor;
 mod options;
 mod pictures;
 mod steps;
@@ -10,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 use yoloslim_core::labels::Dataset;
 use yoloslim_core::prune::{Evidence, PruneOptions, PrunePlan};
-use yoloslim_core::record::{EpochRecord, RunRecord, StageRecord};
+use yoloslim_core::record::{EpochRecord, RunRecord};
 use yoloslim_core::{Error, Network, Result, prune};
 
+use floor::Standing;
 pub use options::SlimOptions;
 use pictures::compare;
 use steps::Step;
@@ -22,17 +24,14 @@ use crate::detect::{DetectOptions, Detector};
 use crate::evidence::{self, Measuring};
 use crate::journal::{End, Journal};
 use crate::prove::prove;
-use crate::reestimate::reestimate_statistics;
+use crate::reestimate::{RUN_IMAGES, reestimate_on};
 use crate::report;
 use crate::search::{self, Judge};
 use crate::train::{self, Event, Job, TrainOptions};
 use crate::workers::Workers;
 
 /// Images that tell what removed filters leave behind and what filters are worth.
-const CALIBRATION_IMAGES: usize = 128;
-
-/// mAP@0.5 under which a net detects next to nothing.
-const NOTHING: f64 = 0.01;
+const CALIBRATION_IMAGES: usize = RUN_IMAGES;
 
 /// Validation images on that picture.
 const PICTURED: usize = 4;
@@ -79,12 +78,6 @@ pub enum Progress<'a> {
     Warning(&'a str),
 }
 
-/// How much lower mAP@0.5 is after the last stage than after the first; 0 where either was not measured.
-fn accuracy_drop(record: &RunRecord) -> f64 {
-    let accuracy = |stage: Option<&StageRecord>| stage.and_then(|s| s.evaluation.as_ref()).and_then(|e| e.map50);
-    accuracy(record.stages.first()).zip(accuracy(record.stages.last())).map_or(0.0, |(first, last)| first - last)
-}
-
 type Observer<'o> = dyn FnMut(Progress) + 'o;
 
 /// A stage's outcome.
@@ -111,9 +104,7 @@ impl Pipeline<'_> {
         let sparse = match o.sparse_epochs {
             0 => baseline,
             _ => self.stage("sparse", Some(o.sparse_epochs), record, observe, |observe| {
-                let mut outcome = self.train_stage(baseline, "sparse", &o.sparse(), observe)?;
-                outcome.network = self.reestimated(&outcome.network)?;
-                Ok(outcome)
+                self.train_stage(baseline, "sparse", &o.sparse(), observe)
             })?,
         };
         let slim = self.prune_and_fine_tune(sparse, record, observe)?;
@@ -128,7 +119,7 @@ impl Pipeline<'_> {
     }
 
     /// Prunes and fine-tunes, in as many steps as asked for; a step that costs too much accuracy is the last, and the net
-    /// of the one before is the result.
+    /// of the one before is the result. Of the first step it is its own, for there is none before.
     fn prune_and_fine_tune(&self, start: Network, record: &mut RunRecord, observe: &mut Observer) -> Result<Network> {
         let o = self.options;
         let (original, mut best) = (start.graph.clone(), start);
@@ -137,25 +128,27 @@ impl Pipeline<'_> {
             let (name, options) = (step.name("pruned"), step.options(&o.prune, &original, &best.graph)?);
             let pruned =
                 self.stage(&name, None, record, observe, |observe| self.prune_stage(&best, &options, &name, observe))?;
-            let name = step.name("fine-tuned");
-            let slim = match o.fine_tune_epochs {
-                0 => pruned,
+            let (slim, last) = match o.fine_tune_epochs {
+                0 => (pruned, name),
                 epochs => {
+                    let name = step.name("fine-tuned");
                     let fine_tune = TrainOptions { epochs: epochs.div_ceil(o.iterations), ..o.fine_tune() };
-                    self.stage(&name, Some(fine_tune.epochs), record, observe, |observe| {
+                    let slim = self.stage(&name, Some(fine_tune.epochs), record, observe, |observe| {
                         self.train_stage(pruned, &name, &fine_tune, observe)
-                    })?
+                    })?;
+                    (slim, name)
                 }
             };
-            let drop = accuracy_drop(record);
-            if number > 1 && drop > o.max_drop {
-                observe(Progress::Warning(&format!(
-                    "{name} costs {drop:.4} of mAP@0.5, more than --max-drop {}: the net of the step before is the result",
-                    o.max_drop
-                )));
+            let standing = Standing::of(record, &last, o.max_drop);
+            if let Some(warning) = standing.warning(&last, number, o.max_drop) {
+                observe(Progress::Warning(&warning));
+            }
+            if number == 1 || !standing.stops() {
+                best = slim;
+            }
+            if standing.stops() {
                 break;
             }
-            best = slim;
         }
         Ok(best)
     }
@@ -236,10 +229,7 @@ impl Pipeline<'_> {
             workers: self.workers,
             rounding: None,
         };
-        // A penalty moves the gammas faster than running statistics follow.
-        let lags = options.sparsity.is_some();
-        let mut validate = |n: &Network| if lags { self.validate(&self.reestimated(n)?) } else { self.validate(n) };
-        let trained = train::run(job, &mut validate, &mut |event| observe(Progress::Train(event)))?;
+        let trained = train::run(job, &mut |n| self.validate(n), &mut |event| observe(Progress::Train(event)))?;
         Ok(Outcome { network: trained.network, epochs: trained.epochs })
     }
 
@@ -267,10 +257,7 @@ impl Pipeline<'_> {
         let pruned = prune::apply(network, &plan)?;
         observe(Progress::Proof(prove(&pruned)?));
         plan.save(&self.stage_folder(name).join("plan.json"))?;
-        let network = self.reestimated(&pruned.compact)?;
-        if self.options.fine_tune_epochs == 0 && self.validate(&network)?.map50.is_none_or(|map50| map50 < NOTHING) {
-            observe(Progress::Warning("the pruned net detects next to nothing, and no fine-tuning is planned"));
-        }
+        let network = reestimate_on(&pruned.compact, self.train)?;
         Ok(Outcome { network, epochs: Vec::new() })
     }
 
@@ -285,11 +272,5 @@ impl Pipeline<'_> {
         let found = search::search(network, options, evidence, count, &mut accuracy, &mut |_| {})?;
         let best = found.into_iter().next().map(|candidate| candidate.plan);
         best.ok_or_else(|| Error::at("candidates", "no plan was made").fix("ask for 1 or more"))
-    }
-
-    /// The network with BN statistics measured on training images.
-    fn reestimated(&self, network: &Network) -> Result<Network> {
-        let paths = evidence::spread(self.train, CALIBRATION_IMAGES);
-        reestimate_statistics(network, paths, &mut |_| {})
     }
 }

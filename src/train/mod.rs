@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod distil;
 pub mod loss;
 mod options;
+mod penalty;
 mod schedule;
 mod sparsity;
 mod timing;
@@ -17,7 +18,7 @@ use std::time::Instant;
 
 use yoloslim_core::eval::Evaluation;
 use yoloslim_core::labels::Dataset;
-use yoloslim_core::record::{EpochRecord, GammaSummary, LossRecord, SparsityRecord};
+use yoloslim_core::record::{EpochRecord, GammaSummary, LossRecord};
 use yoloslim_core::{Error, Network, Result};
 
 pub use loss::{LossOptions, LossParts};
@@ -28,10 +29,11 @@ pub use timing::time_steps;
 
 use crate::data::{Augment, Loader, LoaderOptions, Share};
 use crate::model::Rounding;
+use crate::reestimate::reestimate_on;
 use crate::workers::Workers;
 use checkpoint::Checkpoint;
 use distil::Distillation;
-use sparsity::Auto;
+use penalty::set_penalty;
 use trainer::Trainer;
 
 /// What a training run works on.
@@ -116,17 +118,21 @@ pub fn run(
         (epochs, best) = checkpoint.resume(&mut trainer, options)?;
     }
     together::require_same(workers, trainer.net.parameters(), dataset, options)?;
+    let standing = Standing { dataset, lags: options.sparsity.is_some() };
     let mut evaluation = None;
     for epoch in epochs.len()..options.epochs {
         let start = Instant::now();
-        let sparsity = set_penalty(&mut trainer, options, &epochs, validate, observe)?;
+        let mut measure = |network: &Network| validate(&standing.of(network.clone())?);
+        let sparsity = set_penalty(&mut trainer, options, &epochs, &mut measure, observe)?;
         if epoch as f64 >= options.epochs as f64 * (1.0 - options.plain_share) {
             loader.set_augment(Augment { mosaic: 0.0, ..options.augment })?;
         }
         let mut record = train_epoch(&mut trainer, &loader, dataset, epoch, observe)?;
         record.sparsity = sparsity;
-        if (epoch + 1) % options.validate_every.max(1) == 0 || epoch + 1 == options.epochs {
-            let measured = validate(&trainer.averaged_network())?;
+        let mut network = trainer.averaged_network();
+        if (epoch + 1) % options.validation_interval() == 0 || epoch + 1 == options.epochs {
+            network = standing.of(network)?;
+            let measured = validate(&network)?;
             (record.map, record.map50) = (measured.map, measured.map50);
             evaluation = Some(measured);
         }
@@ -136,20 +142,33 @@ pub fn run(
         if fitness > best {
             best = fitness;
             if workers.leads() {
-                trainer.averaged_network().write(folder, "best")?;
+                network.write(folder, "best")?;
             }
         }
         if workers.leads() {
-            trainer.averaged_network().write(folder, "last")?;
+            network.write(folder, "last")?;
             Checkpoint::new(&trainer, options, &epochs, best).write(folder)?;
         }
         observe(Event::Epoch(&epochs[epoch]));
     }
-    let network = trainer.averaged_network();
+    let network = standing.of(trainer.averaged_network())?;
     if evaluation.is_none() {
         evaluation = Some(validate(&network)?);
     }
     Ok(Trained { network, epochs, evaluation })
+}
+
+/// How the averaged network is measured and written. A penalty moves gammas faster than the averages of BN statistics
+/// follow, so those are then measured anew.
+struct Standing<'a> {
+    dataset: &'a Dataset,
+    lags: bool,
+}
+
+impl Standing<'_> {
+    fn of(&self, network: Network) -> Result<Network> {
+        if self.lags { reestimate_on(&network, self.dataset) } else { Ok(network) }
+    }
 }
 
 /// Validates on the leader; the other workers wait, asleep, and learn the figures.
@@ -162,35 +181,6 @@ fn validate_together(
     evaluation.map = workers.option_from_leader(evaluation.map);
     evaluation.map50 = workers.option_from_leader(evaluation.map50);
     Ok(evaluation)
-}
-
-/// Gives the trainer the penalty of the epoch after `epochs`; the controller's record, where there is one.
-fn set_penalty(
-    trainer: &mut Trainer,
-    options: &TrainOptions,
-    epochs: &[EpochRecord],
-    validate: &mut dyn FnMut(&Network) -> Result<Evaluation>,
-    observe: &mut dyn FnMut(Event),
-) -> Result<Option<SparsityRecord>> {
-    let Some(sparsity) = &options.sparsity else { return Ok(None) };
-    let Strength::Auto(_) = sparsity.s else {
-        return Ok(None);
-    };
-    let Some(target) = &options.target else {
-        return Err(Error::at("--sparsity auto", "no target is given").fix("give --target-flops, say"));
-    };
-    let start = match epochs.first().and_then(|epoch| epoch.sparsity.as_ref()) {
-        Some(first) => first.start,
-        None => validate(&trainer.averaged_network())?.map50,
-    };
-    let auto = Auto { target, epochs: options.epochs, max_drop: sparsity.max_drop };
-    let course = trainer.course(epochs.len(), auto.deadline());
-    let (penalty, record) = auto.penalty(&trainer.averaged_network(), course, epochs, start)?;
-    trainer.set_penalty(penalty);
-    if let Some(warning) = record.warning(epochs) {
-        observe(Event::Warning(&warning));
-    }
-    Ok(Some(record))
 }
 
 fn loader_options(
@@ -355,6 +345,36 @@ mod tests {
     fn gammas_of(network: &Network) -> impl Iterator<Item = f32> + '_ {
         let norms = network.graph.convolutions().filter_map(|(layer, _)| network.conv(layer).norm.as_ref());
         norms.flat_map(|norm| norm.gamma.iter().copied())
+    }
+
+    #[test]
+    fn a_net_that_was_trained_sparse_is_measured_and_ends_with_statistics_that_do_not_lag() {
+        let folder = tempfile::tempdir().unwrap();
+        synthetic::generate(folder.path(), 1, 6, 2, 96).unwrap();
+        let dataset = labels::load(&folder.path().join("data.yaml"), &Split::Train).unwrap();
+        let sparsity = Some(Sparsity::fixed(0.01, Strategy::Constant));
+        let options = TrainOptions { epochs: 2, batch: 4, sparsity, ..TrainOptions::default() };
+        let network = Network::initialise(Cfg::parse(CFG.as_bytes()).unwrap(), 1).unwrap();
+        let job = Job {
+            network,
+            teacher: None,
+            dataset: &dataset,
+            options: &options,
+            folder: folder.path(),
+            threads: 1,
+            workers: &Workers::alone(),
+            rounding: None,
+        };
+        let mut measured = None;
+        let mut validate = |network: &Network| {
+            measured = Some(network.clone());
+            Ok(yoloslim_core::eval::evaluate(&Dataset::default(), &[]))
+        };
+        let trained = run(job, &mut validate, &mut |_| {}).unwrap().network;
+        assert_eq!(trained, reestimate_on(&trained, &dataset).unwrap());
+        assert_eq!(measured, Some(trained.clone()));
+        let last = Network::read(&folder.path().join("last.cfg"), &folder.path().join("last.weights")).unwrap();
+        assert_eq!(last.weights, trained.weights);
     }
 
     #[test]

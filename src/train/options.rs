@@ -7,7 +7,7 @@ use yoloslim_core::{Error, Result};
 use super::distil::DistilOptions;
 use super::loss::LossOptions;
 use super::schedule::Schedule;
-use super::sparsity::Sparsity;
+use super::sparsity::{Sparsity, Strength};
 use crate::data::Augment;
 
 /// All options of a training run; the file `config.toml` of a run holds them.
@@ -59,7 +59,7 @@ pub struct TrainOptions {
     pub plain_share: f64,
     /// The loss.
     pub loss: LossOptions,
-    /// Epochs between validations; the last epoch is always validated.
+    /// Epochs between validations; the last epoch is always validated, and with `s = "auto"` every fifth part of them.
     pub validate_every: usize,
 }
 
@@ -93,6 +93,15 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
+    /// Epochs between validations. The controller of `--sparsity auto` eases by measured accuracy, so it must see that
+    /// several times before its deadline at 80 % of the run: at least every fifth part of the epochs.
+    #[must_use]
+    pub fn validation_interval(&self) -> usize {
+        let auto = matches!(&self.sparsity, Some(Sparsity { s: Strength::Auto(_), .. }));
+        let most = if auto { (self.epochs / 5).max(1) } else { usize::MAX };
+        self.validate_every.clamp(1, most)
+    }
+
     /// Checks that every number makes sense.
     ///
     /// # Errors
@@ -125,5 +134,20 @@ impl TrainOptions {
         self.target.as_ref().map_or(Ok(()), PruneOptions::check)?;
         self.distil.as_ref().map_or(Ok(()), DistilOptions::check)?;
         self.augment.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_controller_sees_accuracy_at_least_four_times_before_its_deadline() {
+        let options = TrainOptions { epochs: 12, validate_every: 100, ..TrainOptions::default() };
+        assert_eq!(options.validation_interval(), 100);
+        let auto = TrainOptions { sparsity: Some(Sparsity::auto()), ..options };
+        assert_eq!(auto.validation_interval(), 2);
+        assert_eq!(TrainOptions { epochs: 3, ..auto.clone() }.validation_interval(), 1);
+        assert_eq!(TrainOptions { validate_every: 0, ..auto }.validation_interval(), 1);
     }
 }

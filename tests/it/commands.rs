@@ -102,6 +102,26 @@ fn prune_measures_what_it_removes_on_given_images() {
 }
 
 #[test]
+fn a_net_that_detects_nothing_is_refused_and_nothing_is_written() {
+    let scene = Scene::new();
+    let data = scene.data(2, "0 0.5 0.5 0.5 0.5\n");
+    let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("slim"));
+    let before = scene.listing();
+    let output = yoloslim(&["prune", &cfg, &weights, "--channels", "0.4", "--data", &data, "-o", &out]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && told.contains("detects next to nothing even before"), "{told}");
+    assert_eq!(scene.listing(), before);
+    let empty = scene.data(2, "");
+    for (data, named) in [(Some(&empty), "could not be measured"), (None, "accuracy was not measured")] {
+        let out = scene.arg(named);
+        let data = data.map_or(vec![], |data| vec!["--data", data]);
+        let output = yoloslim(&[&["prune", &cfg, &weights, "--channels", "0.4", "-o", &out][..], &data].concat());
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && told.contains(named), "{told}");
+    }
+}
+
+#[test]
 fn every_score_prunes_and_those_that_need_data_say_so() {
     let scene = Scene::new();
     let data = scene.data(2, "0 0.5 0.5 0.5 0.5\n");
@@ -109,7 +129,7 @@ fn every_score_prunes_and_those_that_need_data_say_so() {
     for score in ["gamma", "gamma-norm", "l1", "l2", "median", "taylor", "deviation"] {
         let out = scene.arg(score);
         let args = ["prune", &cfg, &weights, "--channels", "0.4", "--score", score, "--join", "mean", "--data", &data];
-        let pruned = json(&[&args[..], &["-o", &out]].concat());
+        let pruned = json(&[&args[..], &["-o", &out, "--anyway"]].concat());
         assert!(pruned["params_after"].as_u64() < pruned["params_before"].as_u64(), "{score}");
     }
     for score in ["taylor", "deviation"] {

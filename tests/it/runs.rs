@@ -78,6 +78,63 @@ fn slim_in_steps_numbers_its_stages_and_arrives_at_the_target() {
     assert!(bflops[2] < bflops[0] && bflops[4] < bflops[2] && bflops[5] <= 0.6 * bflops[0], "{bflops:?}");
 }
 
+/// Runs three short steps, then writes what mAP@0.5 its stages are said to have reached and what floor holds, forgets
+/// what `slim` came to and the stages from `forget` on, and resumes it; what it says.
+fn resumed_with(scene: &Scene, map50: &[(&str, f64)], forget: &str) -> String {
+    let data = scene.data(2, LABEL);
+    let run = scene.arg("steps");
+    let fixed = "--baseline-epochs 1 --sparse-epochs 0 --fine-tune-epochs 3 --target-flops 0.4 --batch 2 --iterations 3 \
+                 --max-drop 1 --no-teacher";
+    let mut args = vec!["slim".to_owned(), scene.arg("net.cfg"), "--data".into(), data, "-o".into(), run.clone()];
+    args.extend(fixed.split_whitespace().map(str::to_owned));
+    stdout(&args);
+    let path = scene.path("steps/record.json");
+    let mut record = RunRecord::read(&path).unwrap();
+    let stays = record.stages.iter().position(|stage| stage.name == forget).unwrap_or(record.stages.len());
+    for stage in record.stages.drain(stays..) {
+        std::fs::remove_dir_all(scene.path("steps").join(stage.name)).unwrap();
+    }
+    for (name, map50) in map50 {
+        let stage = record.stages.iter_mut().find(|stage| stage.name == *name).unwrap();
+        stage.evaluation.as_mut().unwrap().map50 = Some(*map50);
+    }
+    record.write(&path).unwrap();
+    let config = scene.path("steps/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap().replace("max_drop = 1.0", "max_drop = 0.05");
+    std::fs::write(config, text).unwrap();
+    ["slim.cfg", "slim.weights"].iter().for_each(|file| std::fs::remove_file(scene.path("steps").join(file)).unwrap());
+    let output = yoloslim(&["slim", "--resume", &run]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    told
+}
+
+/// Whether the result is what that stage ended with.
+fn result_is(scene: &Scene, stage: &str) -> bool {
+    let read = |file: String| std::fs::read(scene.path("steps").join(file)).unwrap();
+    read("slim.weights".into()) == read(format!("{stage}/result.weights"))
+}
+
+#[test]
+fn a_resumed_run_looks_at_each_step_as_an_uninterrupted_one_does() {
+    let scene = Scene::new();
+    let steps = [("baseline", 0.9), ("fine-tuned-1", 0.88), ("fine-tuned-2", 0.87), ("fine-tuned-3", 0.1)];
+    let told = resumed_with(&scene, &steps, "none");
+    assert!(told.contains("fine-tuned-3 costs 0.8000") && !told.contains("fine-tuned-2 costs"), "{told}");
+    assert!(result_is(&scene, "fine-tuned-2"));
+}
+
+#[test]
+fn slim_stops_at_the_floor_and_says_when_no_net_meets_it() {
+    let scene = Scene::new();
+    let told = resumed_with(&scene, &[("baseline", 0.9), ("fine-tuned-1", 0.1)], "pruned-2");
+    assert!(
+        told.contains("fine-tuned-1 costs 0.8000") && told.contains("no net of this run meets the floor"),
+        "{told}"
+    );
+    assert!(result_is(&scene, "fine-tuned-1") && !scene.path("steps/pruned-2").exists());
+}
+
 #[test]
 fn train_takes_weights_for_other_classes_and_says_so() {
     let scene = Scene::new();

@@ -5,8 +5,8 @@
 //! measured so far. While there is time and accuracy is below what is allowed, it is eased. All of this depends on the
 //! net and on the records of the epochs before, so that a resumed run goes on exactly.
 
-use yoloslim_core::prune::{self, Criterion, Evidence, PruneOptions, PrunePlan};
-use yoloslim_core::record::{EpochRecord, SparsityRecord};
+use yoloslim_core::prune::{self, Criterion, Evidence, LayerPlan, PruneOptions, PrunePlan};
+use yoloslim_core::record::{EpochRecord, SparsityRecord, latest_map50};
 use yoloslim_core::{Network, Result};
 
 use super::{Penalty, Strategy};
@@ -76,7 +76,7 @@ impl Auto<'_> {
         let largest = sizes.last().copied().unwrap_or(0.0);
         let late = course.epoch >= self.deadline();
         let last = history.last().and_then(|epoch| epoch.sparsity.as_ref());
-        let drop = start.zip(history.last().and_then(|epoch| epoch.map50)).map(|(start, now)| start - now);
+        let drop = start.zip(latest_map50(history)).map(|(start, now)| start - now);
         let too_low = drop.is_some_and(|drop| drop > self.max_drop);
         let pace = last.map_or(1.0, |last| pace(last, most));
         let s = match (late, too_low) {
@@ -106,10 +106,11 @@ fn pace(last: &SparsityRecord, bound: f32) -> f64 {
     (f64::from(last.bound - bound) / last.reach).clamp(PACE[0], PACE[1])
 }
 
-/// For each gamma in layer order, whether its channel is going to be pruned.
+/// For each gamma in layer order, whether its channel is going to be pruned or to become a constant.
 fn targets(network: &Network, plan: &PrunePlan) -> Vec<bool> {
     let normed = plan.layers.iter().filter(|layer| network.conv(layer.layer).norm.is_some());
-    normed.flat_map(|layer| (0..layer.filters).map(|f| layer.kept.binary_search(&f).is_err())).collect()
+    let goes = |layer: &LayerPlan, f: usize| layer.kept.binary_search(&f).is_err() || layer.carriers.contains(&f);
+    normed.flat_map(|layer| (0..layer.filters).map(move |f| goes(layer, f))).collect()
 }
 
 fn gammas(network: &Network) -> impl Iterator<Item = f32> + '_ {
@@ -152,6 +153,39 @@ mod tests {
         assert_eq!((record.targets, record.reached, targets.len()), (8, 0, 20));
         assert!(targets.iter().enumerate().all(|(at, target)| *target == (at % 10 < 4)), "{targets:?}");
         assert!((penalty.s * 8.0 - f64::from(record.bound)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_channel_that_is_going_to_carry_constants_is_drawn_to_zero_too() {
+        let (mut network, target) = (network(), options());
+        // Betas that show at the border of the padded convolution behind make a carrier of one removed channel.
+        network.conv_mut(0).bias.fill(1.0);
+        let plan = prune::plan(&network, &target, &Evidence::default()).unwrap();
+        let [carrier] = plan.layers[0].carriers[..] else { panic!("{:?}", plan.layers[0]) };
+        assert!(plan.layers[0].kept.contains(&carrier));
+        assert!(targets(&network, &plan)[carrier]);
+        assert_eq!(targets(&network, &plan).iter().filter(|t| **t).count(), 8);
+    }
+
+    #[test]
+    fn an_epoch_without_validation_neither_ends_easing_nor_says_a_thing_twice() {
+        let (network, target) = (network(), options());
+        let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
+        let course = |epoch| Course { epoch, now: 1.0, left: 8.0 };
+        let first = auto.penalty(&network, course(0), &[], Some(0.5)).unwrap().1;
+        let epoch = |map50, sparsity: &SparsityRecord| EpochRecord {
+            map50,
+            sparsity: Some(sparsity.clone()),
+            ..EpochRecord::default()
+        };
+        let mut history = vec![epoch(Some(0.3), &first)];
+        let second = auto.penalty(&network, course(1), &history, Some(0.5)).unwrap().1;
+        assert!(second.eased && second.warning(&history).is_some());
+        history.push(epoch(None, &second));
+        let third = auto.penalty(&network, course(2), &history, Some(0.5)).unwrap().1;
+        assert!(third.eased && third.warning(&history).is_none());
+        let late = auto.penalty(&network, course(9), &history, Some(0.5)).unwrap().1;
+        assert!(late.late && late.warning(&history).unwrap().contains("0.3000"));
     }
 
     #[test]

@@ -1,0 +1,38 @@
+//! The penalty of an epoch: what the controller of `--sparsity auto` says before it begins.
+
+use yoloslim_core::eval::Evaluation;
+use yoloslim_core::record::{EpochRecord, SparsityRecord};
+use yoloslim_core::{Error, Network, Result};
+
+use super::sparsity::{Auto, Strength};
+use super::trainer::Trainer;
+use super::{Event, TrainOptions};
+
+/// Gives the trainer the penalty of the epoch after `epochs`; the controller's record, where there is one.
+pub(super) fn set_penalty(
+    trainer: &mut Trainer,
+    options: &TrainOptions,
+    epochs: &[EpochRecord],
+    validate: &mut dyn FnMut(&Network) -> Result<Evaluation>,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Option<SparsityRecord>> {
+    let Some(sparsity) = &options.sparsity else { return Ok(None) };
+    let Strength::Auto(_) = sparsity.s else {
+        return Ok(None);
+    };
+    let Some(target) = &options.target else {
+        return Err(Error::at("--sparsity auto", "no target is given").fix("give --target-flops, say"));
+    };
+    let start = match epochs.first().and_then(|epoch| epoch.sparsity.as_ref()) {
+        Some(first) => first.start,
+        None => validate(&trainer.averaged_network())?.map50,
+    };
+    let auto = Auto { target, epochs: options.epochs, max_drop: sparsity.max_drop };
+    let course = trainer.course(epochs.len(), auto.deadline());
+    let (penalty, record) = auto.penalty(&trainer.averaged_network(), course, epochs, start)?;
+    trainer.set_penalty(penalty);
+    if let Some(warning) = record.warning(epochs) {
+        observe(Event::Warning(&warning));
+    }
+    Ok(Some(record))
+}
