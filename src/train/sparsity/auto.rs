@@ -2,8 +2,9 @@
 //!
 //! Before each epoch the net as it is now is planned for: the channels that pruning to the target would take are the
 //! ones that the penalty acts on, and no others. The factor is what brings them to zero by the deadline at the pace
-//! measured so far. While there is time and accuracy is below what is allowed, it is eased. All of this depends on the
-//! net and on the records of the epochs before, so that a resumed run goes on exactly.
+//! measured so far. While there is time and accuracy is below what is allowed, it is eased. What has arrived is held:
+//! left alone, its gradient would move it off zero again. All of this depends on the net and on the records of the
+//! epochs before, so that a resumed run goes on exactly.
 
 use yoloslim_core::prune::{self, Criterion, Evidence, LayerPlan, PruneOptions, PrunePlan};
 use yoloslim_core::record::{EpochRecord, SparsityRecord, latest_map50};
@@ -79,11 +80,13 @@ impl Auto<'_> {
         let drop = start.zip(latest_map50(history)).map(|(start, now)| start - now);
         let too_low = drop.is_some_and(|drop| drop > self.max_drop);
         let pace = last.map_or(1.0, |last| pace(last, most));
-        let s = match (late, too_low) {
+        let needed = match (late, too_low) {
             (true, _) => f64::from(largest) / (course.now * pace).max(1e-9),
             (false, true) => EASED * f64::from(most) / (course.left * pace).max(1e-9),
             (false, false) => f64::from(most) / (course.left * pace).max(1e-9),
         };
+        let held = if reached > 0 { last.map_or(0.0, |last| last.s) } else { 0.0 };
+        let s = needed.max(if late || (most == 0.0 && !too_low) { held } else { EASED * held });
         let record = SparsityRecord {
             s,
             targets: targets.iter().filter(|t| **t).count(),
@@ -165,6 +168,24 @@ mod tests {
         assert!(plan.layers[0].kept.contains(&carrier));
         assert!(targets(&network, &plan)[carrier]);
         assert_eq!(targets(&network, &plan).iter().filter(|t| **t).count(), 8);
+    }
+
+    #[test]
+    fn what_has_arrived_at_zero_is_held_there() {
+        let (mut network, target) = (network(), options());
+        let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
+        let first = auto.penalty(&network, Course { epoch: 0, now: 1.0, left: 8.0 }, &[], None).unwrap().1;
+        let s = first.s;
+        for layer in [0, 1] {
+            network.conv_mut(layer).norm.as_mut().unwrap().gamma[..4].fill(0.0);
+        }
+        let history = [EpochRecord { sparsity: Some(first), ..EpochRecord::default() }];
+        for epoch in [5, 9] {
+            let course = Course { epoch, now: 1.0, left: 3.0 };
+            let (penalty, record) = auto.penalty(&network, course, &history, None).unwrap();
+            assert_eq!((record.reached, record.targets), (8, 8));
+            assert!(penalty.s >= s, "{} after {s}", penalty.s);
+        }
     }
 
     #[test]
