@@ -118,20 +118,15 @@ unsafe fn multiply_used<R: Row, const USED: usize>(
     rows: Rows,
     first: usize,
     count: usize,
-    mut columns: *const f32,
+    columns: *const f32,
     size: usize,
     to: *mut f32,
     stride: usize,
 ) {
     let mut sums = Sums::<R, USED>::zero();
-    for starts in rows.starts {
-        // SAFETY: a panel holds 16 values for each step, rows `run` values from each start.
-        unsafe {
-            let starts = &*starts.as_ptr().add(first).cast::<[*const f32; USED]>();
-            sums.add_products(count, rows.run, |k, i| *starts[i].add(k), columns, size);
-            columns = columns.add(rows.run * NR);
-        }
-    }
+    let mut rows = Cursor::<USED>::new(rows, first);
+    // SAFETY: a panel holds 16 values for each step, rows `run` values from each start.
+    unsafe { sums.add_products(count, size / NR, &mut rows, columns, size) };
     // SAFETY: `to` holds `USED` rows of 16 values for each panel.
     sums.for_each(count, |i, at, sum| unsafe { sum.store(to.add(i * stride + at)) });
 }
@@ -166,13 +161,90 @@ unsafe fn outer_used<R: Row, const USED: usize>(
     let mut sums = Sums::<R, USED>::zero();
     // SAFETY: the pair has `USED` rows from `first` on.
     let left = unsafe { pair.left.as_ptr().add(first) };
+    let mut rows = Columns { next: left, stride: pair.stride };
     // SAFETY: both matrices have `depth` rows.
-    unsafe { sums.add_products(count, pair.depth, |k, i| *left.add(k * pair.stride + i), right, pair.depth * NR) };
+    unsafe { sums.add_products(count, pair.depth, &mut rows, right, pair.depth * NR) };
     // SAFETY: `to` holds `USED` rows of 16 values for each panel.
     sums.for_each(count, |i, at, sum| unsafe {
         let to = to.add(i * stride + at);
         if fresh { sum } else { sum.add(R::load(to)) }.store(to);
     });
+}
+
+/// The values that a step multiplies columns by, one for each row of a tile.
+trait Factors {
+    /// Goes on to the next step, or to the first one.
+    ///
+    /// # Safety
+    /// There is a next step.
+    unsafe fn step(&mut self);
+    /// The value of row `i`.
+    ///
+    /// # Safety
+    /// A step was taken, and there is such a row.
+    unsafe fn value(&self, i: usize) -> f32;
+}
+
+/// Rows in segments. One loop goes through all of them: in nested ones the compiler copies every sum at each step.
+struct Cursor<'a, const USED: usize> {
+    segments: std::slice::Iter<'a, [*const f32; MR]>,
+    first: usize,
+    run: usize,
+    rows: [*const f32; USED],
+    at: usize,
+}
+
+impl<'a, const USED: usize> Cursor<'a, USED> {
+    /// `USED` rows from `first` on.
+    #[inline(always)]
+    fn new(rows: Rows<'a>, first: usize) -> Self {
+        Self {
+            segments: rows.starts.iter(),
+            first,
+            run: rows.run,
+            rows: [std::ptr::null(); USED],
+            at: rows.run.wrapping_sub(1),
+        }
+    }
+}
+
+impl<const USED: usize> Factors for Cursor<'_, USED> {
+    #[inline(always)]
+    unsafe fn step(&mut self) {
+        self.at += 1;
+        if self.at >= self.run {
+            self.at = 0;
+            if let Some(starts) = self.segments.next() {
+                // SAFETY: the tile has `USED` rows from `first` on.
+                self.rows = unsafe { *starts.as_ptr().add(self.first).cast::<[*const f32; USED]>() };
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn value(&self, i: usize) -> f32 {
+        // SAFETY: each row of a segment holds `run` values.
+        unsafe { *self.rows[i].add(self.at) }
+    }
+}
+
+/// Columns of a matrix, side by side.
+struct Columns {
+    next: *const f32,
+    stride: usize,
+}
+
+impl Factors for Columns {
+    #[inline(always)]
+    unsafe fn step(&mut self) {
+        self.next = self.next.wrapping_add(self.stride);
+    }
+
+    #[inline(always)]
+    unsafe fn value(&self, i: usize) -> f32 {
+        // SAFETY: as the caller promises.
+        unsafe { *self.next.wrapping_sub(self.stride).add(i) }
+    }
 }
 
 /// Steps ahead of which columns are fetched: two panels of a deep layer do not fit the L1 cache.
@@ -187,25 +259,26 @@ impl<R: Row, const USED: usize> Sums<R, USED> {
         Self([[R::zero(); USED]; 2])
     }
 
-    /// Adds `value(k, i) * panel_p[16 k + j]` to row `i` and column `j` of each panel for each `k` below `depth`.
+    /// Adds `factor_k(i) * panel_p[16 k + j]` to row `i` and column `j` of each panel for each step `k` below `depth`.
     ///
     /// # Safety
-    /// `columns` points to `count` panels of `16 depth` readable values, `apart` from each other.
+    /// `columns` points to `count` panels of `16 depth` readable values, `apart` from each other, and the factors have
+    /// `depth` steps.
     #[inline(always)]
     unsafe fn add_products(
         &mut self,
         count: usize,
         depth: usize,
-        value: impl Fn(usize, usize) -> f32,
+        factors: &mut impl Factors,
         columns: *const f32,
         apart: usize,
     ) {
         // SAFETY: as the caller promises.
         unsafe {
             if R::PANELS == 2 && count == 2 {
-                self.add_products_of_two(depth, value, columns, apart);
+                self.add_products_of_two(depth, factors, columns, apart);
             } else {
-                self.add_products_of_one(depth, value, columns);
+                self.add_products_of_one(depth, factors, columns);
             }
         }
     }
@@ -216,20 +289,23 @@ impl<R: Row, const USED: usize> Sums<R, USED> {
     unsafe fn add_products_of_two(
         &mut self,
         depth: usize,
-        value: impl Fn(usize, usize) -> f32,
+        factors: &mut impl Factors,
         columns: *const f32,
         apart: usize,
     ) {
         let [first, second] = &mut self.0;
         for k in 0..depth {
             // SAFETY: `k` is below `depth`.
-            let (left, right) = unsafe { (R::load(columns.add(k * NR)), R::load(columns.add(apart + k * NR))) };
-            R::fetch(columns.wrapping_add((k + AHEAD) * NR));
-            R::fetch(columns.wrapping_add(apart + (k + AHEAD) * NR));
-            for (i, (first, second)) in first.iter_mut().zip(second.iter_mut()).enumerate() {
-                let value = value(k, i);
-                *first = first.add_product(value, left);
-                *second = second.add_product(value, right);
+            unsafe {
+                factors.step();
+                let (left, right) = (R::load(columns.add(k * NR)), R::load(columns.add(apart + k * NR)));
+                R::fetch(columns.wrapping_add((k + AHEAD) * NR));
+                R::fetch(columns.wrapping_add(apart + (k + AHEAD) * NR));
+                for (i, (first, second)) in first.iter_mut().zip(second.iter_mut()).enumerate() {
+                    let value = factors.value(i);
+                    *first = first.add_product(value, left);
+                    *second = second.add_product(value, right);
+                }
             }
         }
     }
@@ -237,25 +313,21 @@ impl<R: Row, const USED: usize> Sums<R, USED> {
     /// # Safety
     /// As [`Self::add_products`] for one panel.
     #[inline(always)]
-    unsafe fn add_products_of_one(&mut self, depth: usize, value: impl Fn(usize, usize) -> f32, columns: *const f32) {
+    unsafe fn add_products_of_one(&mut self, depth: usize, factors: &mut impl Factors, columns: *const f32) {
+        let mut add = |sums: &mut [R; USED], k: usize| {
+            // SAFETY: only called for steps below `depth`.
+            unsafe { add_step(sums, factors, columns.add(k * NR)) }
+        };
         let whole = depth - depth % R::CHAINS;
         let mut k = 0;
         while k < whole {
             for (chain, sums) in self.0.iter_mut().enumerate().take(R::CHAINS) {
-                // SAFETY: `k + chain` is below `depth`.
-                let columns = unsafe { R::load(columns.add((k + chain) * NR)) };
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    *sum = sum.add_product(value(k + chain, i), columns);
-                }
+                add(sums, k + chain);
             }
             k += R::CHAINS;
         }
         if whole < depth {
-            // SAFETY: `whole` is below `depth`.
-            let columns = unsafe { R::load(columns.add(whole * NR)) };
-            for (i, sum) in self.0[0].iter_mut().enumerate() {
-                *sum = sum.add_product(value(whole, i), columns);
-            }
+            add(&mut self.0[0], whole);
         }
     }
 
@@ -270,6 +342,22 @@ impl<R: Row, const USED: usize> Sums<R, USED> {
             } else {
                 take(i, 0, if R::CHAINS > 1 { first.add(second) } else { first });
             }
+        }
+    }
+}
+
+/// The next step of one panel, whose columns are at `columns`.
+///
+/// # Safety
+/// The factors have another step, and sixteen values are there.
+#[inline(always)]
+unsafe fn add_step<R: Row, const USED: usize>(sums: &mut [R; USED], factors: &mut impl Factors, columns: *const f32) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        factors.step();
+        let columns = R::load(columns);
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum = sum.add_product(factors.value(i), columns);
         }
     }
 }
