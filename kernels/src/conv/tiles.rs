@@ -190,6 +190,9 @@ pub(crate) fn transform_kernel_gradient(
     }
 }
 
+/// Channels whose transformed kernels are written together.
+const TOGETHER: usize = 8;
+
 /// Start of a pixel that is not there.
 const OUTSIDE: usize = usize::MAX;
 
@@ -268,20 +271,29 @@ fn transform_taps<V: Vector, T: Transform<N, M>, const N: usize, const M: usize>
     to: SharedMut,
     places: &[usize],
 ) {
-    for (channel, half) in (0..channels).flat_map(|channel| (0..NR).step_by(V::LANES).map(move |half| (channel, half)))
-    {
-        let mut tile = [[V::splat(0.0); N]; N];
-        let width = columns.saturating_sub(half).min(V::LANES);
-        let start = (channel * taps.channel + half * taps.column).min(taps.weights.len());
-        for (at, tile) in tile.as_flattened_mut().iter_mut().enumerate() {
-            let tap = if taps.flip { 8 - at } else { at };
-            // SAFETY: the caller has checked that the weights of all columns and channels are there.
-            *tile = unsafe { V::gather(taps.weights.as_ptr().add(start).wrapping_add(tap), taps.column, width) };
+    // Products go to far more places than the processor can fetch for writing at a time, so they go there some lines at once.
+    let mut products = vec![0.0; M * M * TOGETHER * NR];
+    for first in (0..channels).step_by(TOGETHER) {
+        let count = TOGETHER.min(channels - first);
+        for (at, half) in (0..count).flat_map(|at| (0..NR).step_by(V::LANES).map(move |half| (at, half))) {
+            let mut tile = [[V::splat(0.0); N]; N];
+            let width = columns.saturating_sub(half).min(V::LANES);
+            let start = ((first + at) * taps.channel + half * taps.column).min(taps.weights.len());
+            for (at, tile) in tile.as_flattened_mut().iter_mut().enumerate() {
+                let tap = if taps.flip { 8 - at } else { at };
+                // SAFETY: the caller has checked that the weights of all columns and channels are there.
+                *tile = unsafe { V::gather(taps.weights.as_ptr().add(start).wrapping_add(tap), taps.column, width) };
+            }
+            let values = square::<T, V, N, M>(&tile);
+            let to = &mut products[at * NR + half..];
+            for (product, value) in values.as_flattened().iter().enumerate() {
+                // SAFETY: the slice holds whole vectors.
+                unsafe { value.store(to[product * TOGETHER * NR..][..V::LANES].as_mut_ptr()) };
+            }
         }
-        let products = square::<T, V, N, M>(&tile);
-        for (product, place) in products.as_flattened().iter().zip(places) {
+        for (products, place) in products.chunks_exact(TOGETHER * NR).zip(places) {
             // SAFETY: callers give each panel to one task.
-            unsafe { product.store(to.part(place + channel * NR + half, V::LANES).as_mut_ptr()) };
+            unsafe { to.part(place + first * NR, count * NR) }.copy_from_slice(&products[..count * NR]);
         }
     }
 }

@@ -23,12 +23,12 @@ const SUMS: usize = 64 * 1024;
 /// Tiles of a block: at most, and at least so many that reading the kernel again for each block does not cost more than
 /// multiplying. Where fewer fit the cache, `V` had better be read from further away.
 const MOST_TILES: usize = 48;
-const FEWEST_TILES: usize = 12;
+const FEWEST_TILES: usize = 24;
 const DEEP_TILES: usize = 128;
 /// Columns for which `V` is worth reading from further away.
 const DEEP_COLUMNS: usize = 128;
 /// With fewer blocks threads divide the work in a block.
-const ENOUGH_BLOCKS: usize = 8;
+const ENOUGH_BLOCKS: usize = 4;
 
 /// Length of a row of `channels` values: an odd number of cache lines.
 pub(crate) fn row_length(channels: usize) -> usize {
