@@ -123,7 +123,7 @@ fn measure_elementwise(batch: usize, image: usize) {
     }
     let (mut pooled, mut places) = (vec![0.0; pool.output_len()], vec![0; pool.output_len()]);
     show("max pool", seconds(|| max_pool(&pool, &y, &mut pooled, Some(&mut places))));
-    show("max pool backward", seconds(|| max_pool_backward(&places, &pooled, &mut dy)));
+    show("max pool backward", seconds(|| max_pool_backward(&pool, &places, &pooled, &mut dy, true)));
 }
 
 /// Seconds of the forward pass with packing, without it, and of the gradients of input and weights.

@@ -38,6 +38,31 @@ pub fn copy_channels(
     });
 }
 
+/// `y = x`, by all threads: a copy of a large map waits for memory, of which one thread gets a part.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn copy(y: &mut [f32], x: &[f32]) {
+    assert_eq!(x.len(), y.len());
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| y.copy_from_slice(x));
+}
+
+/// `y = value` everywhere, by all threads.
+pub fn fill(y: &mut [f32], value: f32) {
+    y.par_chunks_mut(CHUNK).for_each(|y| y.fill(value));
+}
+
+/// `y = a + b`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn sum(y: &mut [f32], a: &[f32], b: &[f32]) {
+    assert!(a.len() == y.len() && b.len() == y.len());
+    y.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK))).for_each(|(y, (a, b))| {
+        y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = a + b);
+    });
+}
+
 /// `y += x`.
 ///
 /// # Panics

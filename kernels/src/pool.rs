@@ -1,18 +1,21 @@
 //! Pooling over NHWC activations.
 
+use crate::channels::fill;
 use crate::path::Path;
 use crate::shape::PoolShape;
 use crate::share::SharedMut;
 use rayon::prelude::*;
 use std::ops::Range;
 
+/// Largest size of windows whose values are compared one by one.
+const SMALL: usize = 3;
 /// Marks an output whose whole window lies in the padding.
 const NOWHERE: u32 = u32::MAX;
 
 /// Largest value of each window; `argmax` receives the flat index of that value in `x` (of the first, if several are
 /// equal). An output whose window lies wholly in the padding is minus infinity.
 ///
-/// Windows are taken apart into rows and columns: `2 size` comparisons a value instead of `size^2`.
+/// Large windows are taken apart into rows and columns: `2 size` comparisons a value instead of `size^2`.
 ///
 /// # Panics
 /// If a slice does not fit the shape, or `argmax` is asked of an input of 2^32 - 1 values or more.
@@ -40,6 +43,12 @@ pub fn max_pool(shape: &PoolShape, x: &[f32], y: &mut [f32], argmax: Option<&mut
     };
     assert!(argmax.len() == y.len() && x.len() < NOWHERE as usize, "argmax of {shape:?}");
     let lines = y.par_chunks_mut(line).zip(argmax.par_chunks_mut(line)).enumerate();
+    if shape.size <= SMALL {
+        let pixels = |(line, (y, argmax)): (usize, (&mut [f32], &mut [u32]))| {
+            path.run(|| shape.pool_small_windows(line, x, y, argmax));
+        };
+        return lines.for_each(pixels);
+    }
     let columns = || (columns(), vec![0; length]);
     lines.for_each_init(columns, |(columns, places), (line, (y, argmax))| {
         path.run(|| {
@@ -73,6 +82,31 @@ impl PoolShape {
         (start..end).map(move |row| (first + row) * length)
     }
 
+    /// An output row and its places, pixel by pixel.
+    #[inline(always)]
+    fn pool_small_windows(&self, line: usize, x: &[f32], y: &mut [f32], argmax: &mut [u32]) {
+        let channels = self.channels;
+        let pixels = y.chunks_exact_mut(channels).zip(argmax.chunks_exact_mut(channels));
+        for (col, (y, argmax)) in pixels.enumerate() {
+            let start = (col * self.stride_x).saturating_sub(self.padding / 2);
+            let end = (col * self.stride_x + self.size).saturating_sub(self.padding / 2).min(self.width);
+            let mut sources = self.rows_seen(line).flat_map(|row| (start..end).map(move |col| row + col * channels));
+            let Some(first) = sources.next() else {
+                y.fill(f32::NEG_INFINITY);
+                argmax.fill(NOWHERE);
+                continue;
+            };
+            y.copy_from_slice(&x[first..first + channels]);
+            argmax.iter_mut().enumerate().for_each(|(at, place)| *place = first as u32 + at as u32);
+            sources.for_each(|from| take_largest_below((y, argmax), &x[from..from + channels], from as u32));
+        }
+    }
+
+    /// True if no input is seen by the windows of two output rows.
+    fn rows_are_apart(&self) -> bool {
+        self.stride_y >= self.size
+    }
+
     /// Calls `take(to, from, len)` for runs of values of an output row and those that they see of an input row, each
     /// column of a window in turn from left to right.
     #[inline(always)]
@@ -101,10 +135,10 @@ fn take_largest(y: &mut [f32], x: &[f32]) {
 /// [`take_largest`] with places: those of `x` follow each other from `first` on, behind those that `y` has.
 #[inline(always)]
 fn take_largest_below((y, places): (&mut [f32], &mut [u32]), x: &[f32], first: u32) {
-    for (((y, place), &v), index) in y.iter_mut().zip(places).zip(x).zip(first..) {
+    for (at, ((y, place), &v)) in y.iter_mut().zip(places).zip(x).enumerate() {
         let wins = v > *y;
         *y = if wins { v } else { *y };
-        *place = if wins { index } else { *place };
+        *place = if wins { first + at as u32 } else { *place };
     }
 }
 
@@ -118,14 +152,53 @@ fn take_first_largest((y, places): (&mut [f32], &mut [u32]), (x, x_places): (&[f
     }
 }
 
-/// Adds each `dy` to `dx` at its place in `argmax`.
+/// Adds each `dy` to `dx` at its place in `argmax`; if `fresh`, `dx` may hold anything and is overwritten.
 ///
 /// # Panics
-/// If the lengths of `argmax` and `dy` differ or a place lies outside `dx`.
-pub fn max_pool_backward(argmax: &[u32], dy: &[f32], dx: &mut [f32]) {
+/// If the slices do not fit the shape or a place lies outside `dx`.
+pub fn max_pool_backward(shape: &PoolShape, argmax: &[u32], dy: &[f32], dx: &mut [f32], fresh: bool) {
+    assert!(argmax.len() == shape.output_len() && dy.len() == argmax.len(), "slices of {shape:?}");
+    assert_eq!(dx.len(), shape.input_len(), "input gradient of {shape:?}");
+    if fresh && shape.rows_are_apart() && !dy.is_empty() {
+        return write_rows(shape, argmax, dy, dx);
+    }
+    if fresh {
+        fill(dx, 0.0);
+    }
+    add_at_places(argmax, dy, dx);
+}
+
+/// [`max_pool_backward`] of windows whose rows no two of them share: each row of windows writes its own rows of `dx`,
+/// zeros included, while they are in the cache.
+fn write_rows(shape: &PoolShape, argmax: &[u32], dy: &[f32], dx: &mut [f32]) {
+    let (line, lines) = (shape.out_width() * shape.channels, shape.out_height());
+    let image = shape.height * shape.width * shape.channels;
+    let images = dx.par_chunks_mut(image).zip(argmax.par_chunks(line * lines).zip(dy.par_chunks(line * lines)));
+    images.enumerate().for_each(|(number, (dx, (argmax, dy)))| {
+        let dx = SharedMut::new(dx);
+        argmax.par_chunks(line).zip(dy.par_chunks(line)).enumerate().for_each(|(row, (argmax, dy))| {
+            // From the first row that this row of windows sees to that of the next one.
+            let seen = |row: usize| (row * shape.stride_y).saturating_sub(shape.padding / 2).min(shape.height);
+            let start = if row == 0 { 0 } else { seen(row) };
+            let end = if row + 1 == lines { shape.height } else { seen(row + 1) };
+            let length = shape.width * shape.channels;
+            // SAFETY: these rows belong to this row of windows alone.
+            let dx = unsafe { dx.part(start * length, (end - start) * length) };
+            dx.fill(0.0);
+            let first = number * image + start * length;
+            for (&place, &d) in argmax.iter().zip(dy) {
+                if place != NOWHERE {
+                    dx[place as usize - first] += d;
+                }
+            }
+        });
+    });
+}
+
+/// Adds each `dy` to `dx` at its place.
+fn add_at_places(argmax: &[u32], dy: &[f32], dx: &mut [f32]) {
     /// Values in a task.
     const PART: usize = 16 * 1024;
-    assert_eq!(argmax.len(), dy.len());
     let reach: Vec<Range<usize>> = argmax.par_chunks(PART).map(reach).collect();
     assert!(reach.iter().all(|reach| reach.end <= dx.len()), "a place of argmax lies outside dx");
     // Windows of neighbouring parts may share inputs. Where those of every second part do not, even parts go side by
@@ -264,8 +337,21 @@ mod tests {
                 want[place as usize] += d;
             }
             let mut dx = vec![1.0; 50_000];
-            max_pool_backward(&places, &dy, &mut dx);
+            add_at_places(&places, &dy, &mut dx);
             assert_eq!(dx, want);
+        }
+    }
+
+    #[test]
+    fn a_fresh_gradient_is_one_added_to_zeros() {
+        for (size, stride, padding) in [(2, 2, 1), (2, 1, 1), (3, 1, 2), (3, 3, 2), (2, 3, 1), (2, 2, 0)] {
+            let shape = shape(size, stride, padding);
+            let (mut y, mut places) = (vec![0.0; shape.output_len()], vec![0; shape.output_len()]);
+            max_pool(&shape, &values(shape.input_len()), &mut y, Some(&mut places));
+            let (mut added, mut written) = (vec![0.0; shape.input_len()], vec![7.0; shape.input_len()]);
+            max_pool_backward(&shape, &places, &y, &mut added, false);
+            max_pool_backward(&shape, &places, &y, &mut written, true);
+            assert_eq!(written, added, "{shape:?}");
         }
     }
 
@@ -277,7 +363,7 @@ mod tests {
         max_pool(&shape, &[3.0], &mut y, Some(&mut places));
         assert_eq!((y[0], y[3], places[3]), (3.0, f32::NEG_INFINITY, NOWHERE));
         let mut dx = [0.0];
-        max_pool_backward(&places, &[1.0; 4], &mut dx);
+        max_pool_backward(&shape, &places, &[1.0; 4], &mut dx, false);
         assert_eq!(dx, [1.0]);
     }
 

@@ -122,9 +122,10 @@ impl TrainNet {
         let count = tape.count;
         match &l.op {
             Op::Convolution(c) => self.convolution_backward(layer, c, tape, &dout, maps, gradients),
-            Op::MaxPool(_) => {
-                if let (Some(dx), Some(argmax)) = (self.gradient(layer, 0, tape, maps), &saved.aside.argmax) {
-                    k::max_pool_backward(argmax, &dout, dx);
+            Op::MaxPool(p) => {
+                let to = self.gradient_to_write(layer, 0, tape, maps);
+                if let (Some((dx, fresh)), Some(argmax)) = (to, &saved.aside.argmax) {
+                    k::max_pool_backward(&kernels::pool_shape(p, from, count), argmax, &dout, dx, fresh);
                 }
             }
             Op::AveragePool => {
@@ -240,7 +241,7 @@ impl TrainNet {
         let (&first, others) = whole.split_first().expect("a sum has the shape of its first map");
         for i in others {
             match self.gradient_to_write(layer, *i, tape, maps) {
-                Some((dx, true)) => dx.copy_from_slice(&dout),
+                Some((dx, true)) => k::copy(dx, &dout),
                 Some((dx, false)) => k::add_into(dx, &dout),
                 None => {}
             }

@@ -49,8 +49,14 @@ pub(super) fn run(graph: &Graph, layer: usize, count: usize, inputs: &[&[f32]], 
             }
         }
         Op::Shortcut { .. } => {
-            out.copy_from_slice(inputs[0]);
-            for (source, x) in l.inputs.iter().zip(inputs).skip(1) {
+            let alike = |input: usize| graph.shape(l.inputs[input]).channels == l.shape.channels;
+            // The first two at once, so that the sum is written once.
+            let first = if inputs.len() > 1 && alike(1) { 2 } else { 1 };
+            match first {
+                2 => k::sum(out, inputs[0], inputs[1]),
+                _ => k::copy(out, inputs[0]),
+            }
+            for (source, x) in l.inputs.iter().zip(inputs).skip(first) {
                 let channels = graph.shape(*source).channels;
                 if channels == l.shape.channels {
                     k::add_into(out, x);

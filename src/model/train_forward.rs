@@ -143,7 +143,7 @@ impl TrainNet {
     fn normalise_activate(&self, layer: usize, tape: &Tape, saved: &Saved, before: &[f32], out: &mut [f32]) {
         let activation = kernels::activation(forward::activation(&tape.graph.layers[layer].op));
         if saved.mean.is_empty() {
-            out.copy_from_slice(before);
+            k::copy(out, before);
             return k::activate(out, activation);
         }
         k::norm_activate(before, &self.batch_norm(layer, saved), activation, out);

@@ -248,7 +248,7 @@ impl Factors for Columns {
 }
 
 /// Steps ahead of which columns are fetched: two panels of a deep layer do not fit the L1 cache.
-const AHEAD: usize = 16;
+const AHEAD: usize = 32;
 
 /// The sums of a tile of `USED` rows: those of each of two panels, or of one panel `R::CHAINS` of each.
 struct Sums<R, const USED: usize>([[R; USED]; 2]);
