@@ -5,14 +5,14 @@
 
 use super::epilogue::Epilogue;
 use super::grid::Grid;
-use super::microkernel::{MR, NR, Rows, TOGETHER, multiply, panels_together};
+use super::microkernel::{MR, NR, Rows, TOGETHER, multiply, tile};
 use crate::activation::fix_activation;
 use crate::path::Path;
 use crate::share::SharedMut;
 use rayon::prelude::*;
 
 /// Pixels in a task: a packed panel of weights is read from memory once for them.
-const BLOCK: usize = 12 * MR;
+const BLOCK: usize = 96;
 /// Tasks below which the columns are divided too.
 const ENOUGH_TASKS: usize = 24;
 
@@ -79,10 +79,10 @@ pub(crate) fn run(path: Path, grid: &Grid, panels: &Panels, src: &[f32], dst: &m
         let (rest, split) = (task / splits, task % splits);
         let (block, group) = (rest / panels.groups, rest % panels.groups);
         let end = grid.pixels().min((block + 1) * BLOCK);
-        let tiles = RowTiles::new(grid, block * BLOCK..end, src, group * grid.run, &zeros);
+        let tiles = RowTiles::new(grid, tile(path).0, block * BLOCK..end, src, group * grid.run, &zeros);
         let (mut panel, last) = (split * width, count.min((split + 1) * width));
         while panel < last {
-            let together = panels_together(path).min(last - panel);
+            let together = tile(path).1.min(last - panel);
             // SAFETY: blocks own disjoint pixels, and splits and groups disjoint columns of them.
             unsafe { run_panels(path, &tiles, panels, (group, panel, together), out, epilogue) };
             panel += together;
@@ -96,6 +96,8 @@ struct RowTiles<'a> {
     starts: Vec<[*const f32; MR]>,
     /// For each tile, the destinations of its pixels.
     destinations: Vec<[usize; MR]>,
+    /// Pixels of a tile.
+    rows: usize,
     pixels: usize,
     taps: usize,
     run: usize,
@@ -103,10 +105,17 @@ struct RowTiles<'a> {
 }
 
 impl<'a> RowTiles<'a> {
-    /// `channel` is the first one read of each pixel; `zeros` stands in for pixels outside.
-    fn new(grid: &Grid, pixels: std::ops::Range<usize>, src: &'a [f32], channel: usize, zeros: &'a [f32]) -> Self {
+    /// Tiles have `rows` pixels, at most `MR`. `channel` is the first one read of each pixel; `zeros` stands in for pixels outside.
+    fn new(
+        grid: &Grid,
+        rows: usize,
+        pixels: std::ops::Range<usize>,
+        src: &'a [f32],
+        channel: usize,
+        zeros: &'a [f32],
+    ) -> Self {
         let (taps, count) = (grid.taps.len(), pixels.len());
-        let tiles = count.div_ceil(MR);
+        let tiles = count.div_ceil(rows);
         let mut starts = vec![[zeros.as_ptr(); MR]; tiles * taps];
         let mut destinations = vec![[0; MR]; tiles];
         let mut at = 0;
@@ -117,30 +126,30 @@ impl<'a> RowTiles<'a> {
                 let last = seen.from + (seen.cols.len() - 1) * seen.apart + channel;
                 assert!(last + grid.run <= src.len(), "a pixel outside the source");
                 let mut address = src[seen.from + channel..].as_ptr();
-                each_lane(at + seen.cols.start - cols.start, seen.cols.len(), |tile, lane| {
+                each_lane(rows, at + seen.cols.start - cols.start, seen.cols.len(), |tile, lane| {
                     starts[tile * taps + place][lane] = address;
                     address = address.wrapping_add(seen.apart);
                 });
             }
             let mut to = grid.destination((line.0, line.1, cols.start));
-            each_lane(at, cols.len(), |tile, lane| {
+            each_lane(rows, at, cols.len(), |tile, lane| {
                 destinations[tile][lane] = to;
                 to += grid.dst_step.1 * grid.dst.channels;
             });
             at += cols.len();
         }
-        Self { starts, destinations, pixels: count, taps, run: grid.run, src: std::marker::PhantomData }
+        Self { starts, destinations, rows, pixels: count, taps, run: grid.run, src: std::marker::PhantomData }
     }
 }
 
-/// Calls `place(tile, lane)` for `count` pixels from pixel `first` on.
+/// Calls `place(tile, lane)` for `count` pixels from pixel `first` on, in tiles of `rows`.
 #[inline(always)]
-fn each_lane(first: usize, count: usize, mut place: impl FnMut(usize, usize)) {
-    let (mut tile, mut lane) = (first / MR, first % MR);
+fn each_lane(rows: usize, first: usize, count: usize, mut place: impl FnMut(usize, usize)) {
+    let (mut tile, mut lane) = (first / rows, first % rows);
     for _ in 0..count {
         place(tile, lane);
         lane += 1;
-        if lane == MR {
+        if lane == rows {
             (tile, lane) = (tile + 1, 0);
         }
     }
@@ -170,7 +179,7 @@ unsafe fn run_panels(
         fix_activation!(epilogue.activation, ACT => {
             let mut sums = [[0.0; WIDEST]; MR];
             for (at, destinations) in tiles.destinations.iter().enumerate() {
-                let used = (tiles.pixels - at * MR).min(MR);
+                let used = (tiles.pixels - at * tiles.rows).min(tiles.rows);
                 let starts = &tiles.starts[at * tiles.taps..(at + 1) * tiles.taps];
                 // SAFETY: `RowTiles` took every address from a slice of `run` values.
                 let rows = unsafe { Rows::new(starts, tiles.run) };

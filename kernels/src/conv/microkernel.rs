@@ -1,7 +1,8 @@
-//! The inner loops that all dense convolutions end in: a tile of 6 rows by 16 columns kept in registers, or 12 by 32.
+//! The inner loops that all dense convolutions end in: a tile of 6 rows by 16 columns kept in registers, or 8 by 32.
 //!
 //! 6 x 16 is what AVX2's sixteen registers hold: twelve sums, two columns and one broadcast row value; on NEON it takes 24
-//! of 32. On AVX-512 twelve rows and two panels of 16 columns take 24 of 32. Rows are read where they lie, so activations
+//! of 32. On AVX-512 eight rows and two panels of 16 columns take 16 of 32:
+//! more rows would need more addresses than there are registers for. Rows are read where they lie, so activations
 //! are never repacked; columns (weights) come packed in panels, 16 side by side.
 
 use super::vector::{Row, on_each_path};
@@ -14,12 +15,12 @@ pub(crate) const NR: usize = 16;
 /// Most panels that are multiplied together.
 pub(crate) const TOGETHER: usize = 2;
 
-/// Panels of columns that are best multiplied together.
-pub(crate) fn panels_together(path: Path) -> usize {
+/// Rows and panels of columns that the registers hold sums of, and that are best handed over together.
+pub(crate) fn tile(path: Path) -> (usize, usize) {
     match path {
         #[cfg(target_arch = "x86_64")]
-        Path::Avx512 => TOGETHER,
-        _ => 1,
+        Path::Avx512 => (MR, TOGETHER),
+        _ => (6, 1),
     }
 }
 
@@ -124,9 +125,18 @@ unsafe fn multiply_used<R: Row, const USED: usize>(
     stride: usize,
 ) {
     let mut sums = Sums::<R, USED>::zero();
-    let mut rows = Cursor::<USED>::new(rows, first);
     // SAFETY: a panel holds 16 values for each step, rows `run` values from each start.
-    unsafe { sums.add_products(count, size / NR, &mut rows, columns, size) };
+    unsafe {
+        if R::PANELS == 2 && count == 2 {
+            sums.add_products_of_two(size / NR, &mut Cursor::<USED>::new(rows, first), columns, size);
+        } else {
+            for (segment, starts) in rows.starts.iter().enumerate() {
+                let segment_rows = Rows { starts: std::slice::from_ref(starts), run: rows.run };
+                let mut cursor = Cursor::<USED>::new(segment_rows, first);
+                sums.add_products_of_one(rows.run, &mut cursor, columns.add(segment * rows.run * NR));
+            }
+        }
+    }
     // SAFETY: `to` holds `USED` rows of 16 values for each panel.
     sums.for_each(count, |i, at, sum| unsafe { sum.store(to.add(i * stride + at)) });
 }

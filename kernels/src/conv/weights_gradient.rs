@@ -3,7 +3,7 @@
 //! tiles). Rows are input channels, columns are output channels.
 
 use super::grid::{self, Grid};
-use super::microkernel::{MR, NR, Outer, outer, panels_together};
+use super::microkernel::{NR, Outer, outer, tile};
 use super::scheme::{Scheme, Work};
 use super::tiles::{Tiles, transform_kernel_gradient};
 use super::winograd::{plane, row_length};
@@ -208,18 +208,18 @@ impl Source<'_> {
 impl Block<'_> {
     /// Adds `Gt M G` of this block to the weights; `M` exists for 6 rows and a tile's columns at a time.
     fn add_fused(&self, path: Path, scheme: Scheme, sizes: &Sizes, dw: SharedMut) {
-        let (panels, most) = (sizes.columns / NR, panels_together(path));
+        let (panels, (height, most)) = (sizes.columns / NR, tile(path));
         // Values of a point.
-        let (wide, plane) = (most * NR, MR * most * NR);
+        let (wide, plane) = (most * NR, height * most * NR);
         let groups = panels.div_ceil(most);
-        let rows = sizes.rows.div_ceil(MR).div_ceil(PARTS.div_ceil(groups)) * MR;
+        let rows = sizes.rows.div_ceil(height).div_ceil(PARTS.div_ceil(groups)) * height;
         let splits = sizes.rows.div_ceil(rows.max(1));
         (0..groups * splits).into_par_iter().for_each(|task| {
             let (panel, split) = (task / splits * most, task % splits);
             let together = most.min(panels - panel);
             let mut sums = vec![0.0; sizes.points * plane];
-            for row in (split * rows..sizes.rows.min((split + 1) * rows)).step_by(MR) {
-                let used = (sizes.rows - row).min(MR);
+            for row in (split * rows..sizes.rows.min((split + 1) * rows)).step_by(height) {
+                let used = (sizes.rows - row).min(height);
                 for (point, sums) in sums.chunks_exact_mut(plane).enumerate() {
                     outer(path, used, together, self.pair(point, row, panel, together), sums, wide, true);
                 }
@@ -242,17 +242,18 @@ impl Block<'_> {
     /// Adds to `M`, or starts it if `fresh`.
     fn multiply(&self, path: Path, sizes: &Sizes, sums: &mut [f32], fresh: bool, divide: bool) {
         // Tasks own rows of a point. A few points are not enough tasks, so their rows are divided too.
-        let tiles = sizes.rows.div_ceil(MR);
-        let rows = tiles.div_ceil(PARTS.div_ceil(sizes.points).min(tiles.max(1))) * MR;
+        let (height, most) = tile(path);
+        let tiles = sizes.rows.div_ceil(height);
+        let rows = tiles.div_ceil(PARTS.div_ceil(sizes.points).min(tiles.max(1))) * height;
         let splits = sizes.rows.div_ceil(rows.max(1));
         let to = SharedMut::new(sums);
         let each = |task: usize| {
             let (point, split) = (task / splits, task % splits);
             let panels = sizes.columns / NR;
-            for panel in (0..panels).step_by(panels_together(path)) {
-                let together = panels_together(path).min(panels - panel);
-                for row in (split * rows..sizes.rows.min((split + 1) * rows)).step_by(MR) {
-                    let used = (sizes.rows - row).min(MR);
+            for panel in (0..panels).step_by(most) {
+                let together = most.min(panels - panel);
+                for row in (split * rows..sizes.rows.min((split + 1) * rows)).step_by(height) {
+                    let used = (sizes.rows - row).min(height);
                     let start = point * sizes.plane() + row * sizes.columns + panel * NR;
                     // SAFETY: the task owns these rows, of which it has one reference at a time.
                     let to = unsafe { to.part(start, (used - 1) * sizes.columns + together * NR) };

@@ -7,7 +7,7 @@
 
 use super::Scratch;
 use super::epilogue::Epilogue;
-use super::microkernel::{MR, NR, Rows, TOGETHER, multiply, panels_together};
+use super::microkernel::{MR, NR, Rows, TOGETHER, multiply, tile};
 use super::scheme::Scheme;
 use super::tiles::{Taps, Tiles, transform_kernels};
 use crate::path::Path;
@@ -27,7 +27,8 @@ const FEWEST_TILES: usize = 24;
 const DEEP_TILES: usize = 128;
 /// Columns for which `V` is worth reading from further away.
 const DEEP_COLUMNS: usize = 128;
-/// With fewer blocks threads divide the work in a block.
+/// With fewer blocks threads divide the columns of a block, into at least so many parts.
+const ENOUGH_PARTS: usize = 8;
 const ENOUGH_BLOCKS: usize = 4;
 
 /// Length of a row of `channels` values: an odd number of cache lines.
@@ -158,9 +159,12 @@ impl Cut {
         let blocks = tiles.div_ceil(most).max(1);
         let size = tiles.div_ceil(blocks).next_multiple_of(MR);
         let columns = (SUMS / (scheme.sums() * size).max(1)).max(if deep { DEEP_COLUMNS } else { 1 });
-        let pair = TOGETHER * NR;
-        let panels = (columns / pair).max(1) * TOGETHER;
-        Self { tiles: size, panels: panels.min(outputs.div_ceil(NR)), divide: blocks < ENOUGH_BLOCKS }
+        let divide = blocks < ENOUGH_BLOCKS;
+        let all = outputs.div_ceil(NR);
+        let most = (columns / (TOGETHER * NR)).max(1) * TOGETHER;
+        // Parts of one size, and enough of them for threads to be done at the same time.
+        let parts = all.div_ceil(most).max(if divide { ENOUGH_PARTS } else { 1 });
+        Self { tiles: size, panels: all.div_ceil(parts).next_multiple_of(TOGETHER).min(all).max(1), divide }
     }
 }
 
@@ -235,11 +239,12 @@ impl Block<'_> {
     fn multiply(&self, path: Path, kernel: &Kernel, v: &[f32], panels: Range<usize>, m: &mut [f32]) {
         let width = panels.len() * NR;
         let (row, plane) = (row_length(width), self.plane(width));
+        let (rows, most) = tile(path);
         for (at, sum) in kernel.sums.iter().enumerate() {
-            for panel in panels.clone().step_by(panels_together(path)) {
-                let together = panels_together(path).min(panels.end - panel);
+            for panel in panels.clone().step_by(most) {
+                let together = most.min(panels.end - panel);
                 let columns = kernel.panels(sum, panel, together);
-                for Range { start, end } in parts(0..self.count, MR) {
+                for Range { start, end } in parts(0..self.count, rows) {
                     let starts = self.rows(kernel, sum, v, start, end - start);
                     // SAFETY: rows of `v` hold `inputs` values.
                     let rows = unsafe { Rows::new(&starts[..sum.products.len()], kernel.inputs) };
