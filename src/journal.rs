@@ -130,7 +130,7 @@ impl<'a> Journal<'a> {
             bytes: network.to_weights_file().to_bytes().len(),
             milliseconds: Some(time_one_image(network) * 1e3),
             layer_milliseconds: time_layers(network).into_iter().map(|seconds| seconds * 1e3).collect(),
-            gammas: GammaSummary::new(gammas),
+            gammas: GammaSummary::of_net(&network.graph, gammas),
             evaluation,
             epochs,
             seconds: self.begin.elapsed().as_secs_f64(),

@@ -34,6 +34,9 @@ pub struct RunRecord {
     /// The stage that is under way, or was when the run was stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningStage>,
+    /// The stage whose net is the result: not always the last, for steps that cost too much are given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
     /// A few validation images and what each stage's net finds on them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<SampleRecord>,
@@ -135,6 +138,13 @@ pub struct SparsityRecord {
     pub eased: bool,
     /// Whether accuracy was too low when there was no time left to ease.
     pub late: bool,
+    /// Whether the gammas resist: they went down by less than a fifth of what the penalty alone would move them, so that
+    /// the force that would bring them to zero in time is out of reach.
+    #[serde(default)]
+    pub resisted: bool,
+    /// After the last epoch: how many of the channels that pruning to the target takes don't have a gamma of zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<usize>,
 }
 
 /// The mAP@0.5 that was measured last: not every epoch is validated.
@@ -149,6 +159,14 @@ impl SparsityRecord {
     #[must_use]
     pub fn warning(&self, before: &[EpochRecord]) -> Option<String> {
         let said = |flag: fn(&Self) -> bool| before.iter().filter_map(|e| e.sparsity.as_ref()).any(flag);
+        let resists = "the loss holds the gammas that the target takes: the penalty moves them by less than a fifth of what \
+                       it should, so they won't all be zero in time; train longer, or aim lower";
+        let resists = (self.resisted && !said(|r| r.resisted)).then(|| resists.to_owned());
+        let told: Vec<String> = resists.into_iter().chain(self.accuracy_warning(before, &said)).collect();
+        (!told.is_empty()).then(|| told.join(". "))
+    }
+
+    fn accuracy_warning(&self, before: &[EpochRecord], said: &dyn Fn(fn(&Self) -> bool) -> bool) -> Option<String> {
         let map50 = latest_map50(before).zip(self.start);
         let fall = map50.map(|(now, start)| format!("mAP@0.5 is {now:.4} and was {start:.4} at the start"))?;
         if self.late && !said(|r| r.late) {
@@ -160,7 +178,26 @@ impl SparsityRecord {
     }
 }
 
+impl SparsityRecord {
+    /// What to say after the last epoch, where some that should be zero are not.
+    #[must_use]
+    pub fn last_warning(&self) -> Option<String> {
+        let left = self.left.filter(|left| *left > 0)?;
+        Some(format!(
+            "{left} of the {} channels that pruning to the target takes are not at zero, so pruning will cost accuracy; train \
+             sparse for more epochs, or aim lower",
+            self.targets
+        ))
+    }
+}
+
 impl RunRecord {
+    /// The stage whose net is the result so far: the last, unless it was given up.
+    #[must_use]
+    pub fn result(&self) -> Option<&StageRecord> {
+        self.result.as_deref().and_then(|name| self.stage(name)).or(self.stages.last())
+    }
+
     /// Reads a record.
     ///
     /// # Errors

@@ -66,7 +66,7 @@ impl Demo {
 
 /// What was won and what was lost, in a sentence.
 fn summary(record: &RunRecord, seconds: f64) -> Result<String> {
-    let (Some(first), Some(last)) = (record.stages.first(), record.stages.last()) else {
+    let (Some(first), Some(last)) = (record.stages.first(), record.result()) else {
         return Err(Error::at("demo", "no stage was run"));
     };
     let accuracy = |s: &StageRecord| s.evaluation.as_ref().and_then(|e| e.map50).unwrap_or(0.0);

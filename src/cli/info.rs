@@ -93,7 +93,7 @@ fn summarise(graph: &Graph, network: Option<&Network>) -> Summary {
         params: cost::parameters(graph),
         bflops: cost::flops(graph) / 1e9,
         residual_groups: groups.into_iter().map(|g| GroupSummary { members: g.members, width: g.width }).collect(),
-        gamma: network.and_then(|n| GammaSummary::new(gammas(n))),
+        gamma: network.and_then(|n| GammaSummary::of_net(&n.graph, gammas(n))),
     }
 }
 
@@ -120,10 +120,10 @@ fn text(graph: &Graph, summary: &Summary) -> String {
         let [min, q1, median, q3, max] = g.quantiles;
         line(format!(
             "|gamma|: min {min:.4}, quartiles {q1:.4} {median:.4} {q3:.4}, max {max:.4}; near zero {:.1} %, zero {:.1} %, \
-             safe to prune {:.1} %",
+             safe as --channels {:.3}",
             100.0 * g.near_zero,
             100.0 * g.zero,
-            100.0 * g.safe
+            g.safe
         ));
     }
     out

@@ -16,6 +16,7 @@ mod init;
 mod knobs;
 mod layer_table;
 mod man;
+mod measure_knobs;
 mod net;
 mod profile;
 mod prune;
@@ -35,7 +36,8 @@ mod version;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use yoloslim::device::Device;
 use yoloslim::workers::Workers;
 use yoloslim_core::{Error, Result};
@@ -114,6 +116,9 @@ impl Cli {
     /// Does what was asked.
     pub fn run(self) -> Result<()> {
         let term = Term { quiet: self.global.quiet, verbose: self.global.verbose, silent: false };
+        if let Err(cause) = self.command.check() {
+            Self::command().error(ErrorKind::ArgumentConflict, cause).exit();
+        }
         self.global.device.require()?;
         start_threads(self.global.threads)?;
         if !matches!(self.command, Command::Train(_) | Command::Slim(_)) {
@@ -129,6 +134,15 @@ impl Cli {
 }
 
 impl Command {
+    /// What was typed in vain, which the parser by itself can't know.
+    fn check(&self) -> std::result::Result<(), String> {
+        match self {
+            Self::Train(command) => command.check(),
+            Self::Slim(command) => command.check(),
+            _ => Ok(()),
+        }
+    }
+
     fn run(self, term: Term) -> Result<()> {
         match self {
             Self::Init(command) => command.run(term),
@@ -165,7 +179,6 @@ fn start_threads(threads: Option<NonZeroUsize>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_help_of_every_command_has_two_examples_that_are_command_lines() {

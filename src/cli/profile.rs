@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use yoloslim::cpu_profile;
-use yoloslim_core::cost::profile::{self, Profile, TimedNet};
+use yoloslim_core::cost::profile::{self, Device, Measured, Profile, TimedNet};
 use yoloslim_core::graph::Graph;
 use yoloslim_core::{Error, Result, files};
 
@@ -34,7 +34,7 @@ enum What {
 
 #[derive(Debug, Args)]
 struct Show {
-    /// hi3519a, hi3559a or the path of a profile
+    /// hi3519a, hi3559a, cpu (by cpu.toml) or the path of a profile
     profile: String,
     /// Darknet .cfg file; without, the profile is printed
     cfg: Option<PathBuf>,
@@ -64,7 +64,7 @@ struct Fit {
 #[derive(Debug, Args)]
 struct Measure {
     /// The profile, a new file
-    #[arg(short, long, default_value = "cpu.toml", value_name = "TOML")]
+    #[arg(short, long, default_value = Profile::CPU_FILE, value_name = "TOML")]
     output: PathBuf,
 }
 
@@ -97,8 +97,13 @@ impl ProfileCommand {
     }
 }
 
-/// Says so when nobody has measured the device.
+/// Says so when nobody has measured the device, or when it was measured as another machine than this is now.
 pub fn warn_if_uncalibrated(profile: &Profile, term: Term) {
+    if let Device::Measured(measured) = &profile.device {
+        measured_elsewhere(measured, yoloslim_kernels::cpu_path(), rayon::current_num_threads())
+            .iter()
+            .for_each(|difference| term.warn(format!("{}: {difference}", profile.name)));
+    }
     if !profile.calibrated {
         let name = &profile.name;
         term.warn(format!(
@@ -106,6 +111,18 @@ pub fn warn_if_uncalibrated(profile: &Profile, term: Term) {
              and run yoloslim profile fit"
         ));
     }
+}
+
+/// In what a measured machine differs from one that has these kernels and threads.
+fn measured_elsewhere(measured: &Measured, kernels: &str, threads: usize) -> Option<String> {
+    if measured.processor == kernels && measured.threads == threads {
+        return None;
+    }
+    let (then, by) = (&measured.processor, measured.threads);
+    Some(format!(
+        "was measured with kernels for {then} on {by} threads, and this run has {kernels} on {threads}: its milliseconds \
+         are another machine's; run yoloslim profile measure here"
+    ))
 }
 
 /// All that `show --json` prints.
@@ -225,4 +242,20 @@ fn refuse_existing(path: &Path) -> Result<()> {
             .fix("give another name or remove it"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_profile_of_another_machine_or_thread_count_says_so() {
+        let (activation_ns, tables) = (BTreeMap::new(), BTreeMap::new());
+        let measured = Measured { processor: "AVX2".to_owned(), threads: 4, activation_ns, tables };
+        assert_eq!(measured_elsewhere(&measured, "AVX2", 4), None);
+        assert!(measured_elsewhere(&measured, "AVX2", 2).unwrap().contains("4 threads, and this run has AVX2 on 2"));
+        assert!(measured_elsewhere(&measured, "NEON", 4).unwrap().contains("kernels for AVX2"));
+    }
 }

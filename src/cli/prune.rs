@@ -2,24 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
-use yoloslim::data::spread;
 use yoloslim::detect::{DetectOptions, Detector};
-use yoloslim::evidence::{self, Measuring};
 use yoloslim::new_folder::NewFolder;
 use yoloslim::prove::prove;
-use yoloslim::reestimate::reestimate_statistics;
-use yoloslim::search::{self, Judge, Sensitivity};
+use yoloslim::search::ByData;
 use yoloslim_core::labels::{self, Dataset, Split};
-use yoloslim_core::prune::{self, Evidence, PruneOptions, PrunePlan, Target, blocks};
-use yoloslim_core::{Error, Network, Result};
+use yoloslim_core::prune::{self, PruneOptions, PrunePlan};
+use yoloslim_core::{Network, Result};
 
+use super::measure_knobs::{MeasureKnobs, WorkBars};
 use super::net::NetArgs;
 use super::profile::warn_if_uncalibrated;
 use super::prune_guard::GuardArgs;
 use super::prune_knobs::PruneKnobs;
 use crate::term::{self, Term};
+
+/// Training images that tell what filters give and are worth.
+const IMAGES: usize = 64;
 
 /// Remove channels and residual blocks, and prove that the slim net computes the same
 #[derive(Debug, Args)]
@@ -29,10 +30,22 @@ pub struct Prune {
     /// Folder for slim.cfg, slim.weights and plan.json, new or empty
     #[arg(short, long, value_name = "DIR", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
+    /// Carry out this plan, which prune or sensitivity wrote, instead of making one
+    #[arg(long, value_name = "JSON", conflicts_with_all = [
+        "groups", "score", "join", "normalise", "channels", "target_flops", "target_params", "target_latency", "layers",
+        "left_behind", "min_keep", "multiple_of", "sensitivity", "block_score", "candidates", "seed",
+    ])]
+    plan: Option<PathBuf>,
     #[command(flatten)]
     knobs: PruneKnobs,
+    /// Data set: training images tell what filters give and are worth, validation images what accuracy is lost
+    #[arg(long, value_name = "D", help_heading = "By measurement")]
+    data: Option<PathBuf>,
     #[command(flatten)]
-    measured: MeasuredArgs,
+    measured: MeasureKnobs,
+    /// Seed of the random plans among --candidates
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "By measurement")]
+    seed: u64,
     #[command(flatten)]
     guard: GuardArgs,
     /// Decide and show what would go, write nothing
@@ -41,41 +54,6 @@ pub struct Prune {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
-}
-
-/// What goes by a data set.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "By measurement")]
-struct MeasuredArgs {
-    /// Data set: training images tell what filters give and are worth, validation images what accuracy is lost
-    #[arg(long, value_name = "D")]
-    data: Option<PathBuf>,
-    /// How many training images
-    #[arg(long, default_value_t = 64, value_name = "N", requires = "data")]
-    images: usize,
-    /// What `sensitivity` wrote: scores count by how much accuracy their group costs
-    #[arg(long, value_name = "JSON")]
-    sensitivity: Option<PathBuf>,
-    /// What residual blocks are ranked by
-    #[arg(long, value_enum, default_value = "gamma", value_name = "HOW")]
-    block_score: BlockScore,
-    /// Plans to try on training images; the most accurate is carried out
-    #[arg(long, default_value_t = 1, value_name = "N", requires = "data")]
-    candidates: usize,
-    /// Leave BN statistics as they are instead of measuring them anew on training images
-    #[arg(long)]
-    keep_statistics: bool,
-}
-
-/// What residual blocks are ranked by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum BlockScore {
-    /// Mean |gamma| of the convolution that ends the branch
-    Gamma,
-    /// The change of the raw heads without the block, on training images (needs --data)
-    Heads,
-    /// The accuracy lost without the block (needs --sensitivity)
-    Accuracy,
 }
 
 /// A data set's two parts.
@@ -124,10 +102,12 @@ impl Prune {
             _ => None,
         };
         let network = self.net.read(term)?;
-        let splits = self.measured.splits(&network, term)?;
-        let evidence = self.measured.evidence(&network, &options, splits.as_ref(), term)?;
-        let plan = self.measured.choose(&network, &options, &evidence, splits.as_ref(), term)?;
-        warn(&plan, term)?;
+        let splits = self.data.as_deref().map(|path| Splits::read(path, &network, term)).transpose()?;
+        let plan = match &self.plan {
+            Some(path) => PrunePlan::load(path)?,
+            None => self.choose(&network, &options, splits.as_ref(), term)?,
+        };
+        plan.warnings().iter().for_each(|warning| term.warn(warning));
         let done = folder.map(|folder| self.carry_out(&network, &plan, splits.as_ref(), folder, term)).transpose()?;
         if self.json {
             return term::print_json(&self.summary(&plan, done.as_ref()));
@@ -141,6 +121,30 @@ impl Prune {
             term.note(next_step(output));
         }
         Ok(())
+    }
+
+    fn by_data(&self) -> ByData {
+        self.measured.over(ByData { images: IMAGES, ..ByData::default() })
+    }
+
+    /// The plan, by all that the data set tells.
+    fn choose(
+        &self,
+        network: &Network,
+        options: &PruneOptions,
+        splits: Option<&Splits>,
+        term: Term,
+    ) -> Result<PrunePlan> {
+        let (by_data, train, threads) = (self.by_data(), splits.map(|s| &s.train), rayon::current_num_threads());
+        let mut bars = WorkBars::new(term);
+        let evidence = by_data.evidence(network, options, train, threads, &mut |work| bars.show(work))?;
+        let choice = by_data.choose(network, options, &evidence, (train, self.seed), &mut |work| bars.show(work))?;
+        bars.clear();
+        choice.tried.iter().for_each(|line| term.note(line));
+        if options.has_latency() {
+            warn_if_uncalibrated(&options.latency_profile()?, term);
+        }
+        Ok(choice.plan)
     }
 
     /// Cuts, proves, measures, writes. Without a proof nothing is written, nor with too much accuracy lost.
@@ -160,7 +164,7 @@ impl Prune {
                 (pruned.compact, None)
             }
             Some(splits) => {
-                let slim = self.measured.with_statistics(pruned.compact, &splits.train)?;
+                let slim = self.by_data().with_statistics(pruned.compact, &splits.train)?;
                 let [before, after] = [network, &slim].map(|net| accuracy(net, &splits.val, term));
                 let (before, after) = (before?, after?);
                 self.guard.check(before, after, term)?;
@@ -183,8 +187,8 @@ impl Prune {
             bflops_after: plan.after.flops / 1e9,
             threshold: plan.threshold,
             gamma_share: plan.gamma_share,
-            ms_before: plan.budget.as_ref().map(|spent| spent.before),
-            ms_after: plan.budget.as_ref().map(|spent| spent.after),
+            ms_before: plan.milliseconds().map(|spent| spent.before),
+            ms_after: plan.milliseconds().map(|spent| spent.after),
             blocks_removed: plan.removed_blocks().count(),
             map50_before: accuracy.map(|(before, _)| before),
             map50_after: accuracy.map(|(_, after)| after),
@@ -195,94 +199,15 @@ impl Prune {
     }
 }
 
-impl MeasuredArgs {
-    fn splits(&self, network: &Network, term: Term) -> Result<Option<Splits>> {
-        let Some(path) = &self.data else { return Ok(None) };
+impl Splits {
+    fn read(path: &Path, network: &Network, term: Term) -> Result<Self> {
         let [train, val] = [Split::Train, Split::Val].map(|split| labels::load(path, &split));
-        let splits = Splits { train: train?, val: val? };
+        let splits = Self { train: train?, val: val? };
         for set in [&splits.train, &splits.val] {
             labels::check_classes(set, network.graph.classes()).map_err(|e| e.inside(path.display()))?;
             set.warnings.iter().for_each(|warning| term.warn(warning));
         }
-        Ok(Some(splits))
-    }
-
-    /// What data set and sensitivity tell.
-    fn evidence(
-        &self,
-        network: &Network,
-        options: &PruneOptions,
-        splits: Option<&Splits>,
-        term: Term,
-    ) -> Result<Evidence> {
-        let mut evidence = match splits {
-            None => Evidence::default(),
-            Some(splits) => {
-                let bar = term.progress(self.images, "calibrating");
-                let measuring = Measuring { images: self.images, threads: rayon::current_num_threads() };
-                let mut progress = |done| bar.set_position(done as u64);
-                let evidence = evidence::measure(network, &splits.train, options.score, measuring, &mut progress);
-                bar.finish_and_clear();
-                evidence?
-            }
-        };
-        let sensitivity = self.sensitivity.as_deref().map(Sensitivity::load).transpose()?;
-        evidence.factors = sensitivity.as_ref().map(Sensitivity::factors);
-        evidence.blocks = match (self.block_score, &sensitivity, splits) {
-            (BlockScore::Gamma, ..) => None,
-            (BlockScore::Accuracy, Some(sensitivity), _) => Some(sensitivity.block_effects()),
-            (BlockScore::Heads, _, Some(splits)) => {
-                let paths = spread(&splits.train, self.images);
-                let bar = term.progress(blocks::blocks(network, None).len(), "removing each block");
-                let effects = search::block_effects(network, paths, &mut |done| bar.set_position(done as u64));
-                bar.finish_and_clear();
-                Some(effects?)
-            }
-            (BlockScore::Accuracy, None, _) => {
-                return Err(Error::at("--block-score accuracy", "no sensitivity was measured")
-                    .fix("run sensitivity, and give its file by --sensitivity"));
-            }
-            (BlockScore::Heads, _, None) => {
-                return Err(Error::at("--block-score heads", "there are no images to go by").fix("give --data"));
-            }
-        };
-        // Fails before any work when the score needs data.
-        options.score.check(&evidence)?;
-        Ok(evidence)
-    }
-
-    /// The plan, or the best of many.
-    fn choose(
-        &self,
-        network: &Network,
-        options: &PruneOptions,
-        evidence: &Evidence,
-        splits: Option<&Splits>,
-        term: Term,
-    ) -> Result<PrunePlan> {
-        let Some(splits) = splits.filter(|_| self.candidates > 1) else {
-            return prune::plan(network, options, evidence);
-        };
-        let judge = Judge::new(&splits.train, self.images);
-        let bar = term.progress(self.candidates, "trying plans");
-        let mut accuracy = |slim: &Network| judge.accuracy_reestimated(slim);
-        let mut progress = |done| bar.set_position(done as u64);
-        let found = search::search(network, options, evidence, (self.candidates, 0), &mut accuracy, &mut progress);
-        bar.finish_and_clear();
-        let found = found?;
-        for candidate in found.iter().take(3) {
-            term.note(format!("mAP@0.5 {:.4} on training images: {}", candidate.accuracy, candidate.name));
-        }
-        let best = found.into_iter().next().map(|candidate| candidate.plan);
-        best.ok_or_else(|| Error::at("--candidates", "no plan was made").fix("give 1 or more"))
-    }
-
-    /// The slim net with BN statistics of training images: what goes moved them.
-    fn with_statistics(&self, slim: Network, train: &Dataset) -> Result<Network> {
-        if self.keep_statistics {
-            return Ok(slim);
-        }
-        reestimate_statistics(&slim, spread(train, self.images), &mut |_| {})
+        Ok(splits)
     }
 }
 
@@ -293,15 +218,6 @@ fn accuracy(network: &Network, val: &Dataset, term: Term) -> Result<Option<f64>>
     let evaluation = detector.evaluate_with(val, &mut |done| bar.set_position(done as u64));
     bar.finish_and_clear();
     Ok(evaluation?.map50)
-}
-
-/// Tells what speaks against a plan, and against the profile that it was made by.
-pub fn warn(plan: &PrunePlan, term: Term) -> Result<()> {
-    plan.warnings().iter().for_each(|warning| term.warn(warning));
-    if matches!(plan.options.target, Target::Latency(_)) {
-        warn_if_uncalibrated(&plan.options.latency_profile()?, term);
-    }
-    Ok(())
 }
 
 fn next_step(output: &Path) -> String {

@@ -24,7 +24,7 @@ pub struct PruneKnobs {
     normalise: Option<NormaliseArg>,
     #[command(flatten)]
     target: TargetArgs,
-    /// Device of --target-latency: hi3519a, hi3559a or the path of a profile
+    /// Device of --target-latency: hi3519a, hi3559a, cpu (this machine, by cpu.toml) or the path of a profile
     #[arg(long, value_name = "P", requires = "target_latency")]
     profile: Option<String>,
     /// Residual blocks to remove
@@ -42,11 +42,12 @@ pub struct PruneKnobs {
 }
 
 /// How much goes, one way or another.
+///
+/// Budgets hold together; a share of the channels is no budget.
 #[derive(Debug, Args)]
-#[group(multiple = false)]
 struct TargetArgs {
     /// Share of the prunable channels to remove [default: 0.5]
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", conflicts_with_all = ["target_flops", "target_params", "target_latency"])]
     channels: Option<f64>,
     /// Share of the operations to remove
     #[arg(long, value_name = "F")]
@@ -100,7 +101,7 @@ enum ScoreArg {
     Taylor,
     /// |gamma| times the deviation of what it gives (needs data)
     Deviation,
-    /// |gamma| times the accuracy that its group costs (needs prune's --sensitivity)
+    /// |gamma| times the accuracy that its group costs (needs --sensitivity)
     Sensitivity,
 }
 
@@ -125,6 +126,16 @@ enum NormaliseArg {
 }
 
 impl PruneKnobs {
+    /// Whether anything was typed.
+    pub fn any(&self) -> bool {
+        let t = &self.target;
+        let numbers = [t.channels, t.target_flops, t.target_params, t.target_latency, self.min_keep];
+        numbers.iter().any(Option::is_some)
+            || [self.layers, self.multiple_of].iter().any(Option::is_some)
+            || (self.groups.is_some() || self.score.is_some() || self.join.is_some() || self.normalise.is_some())
+            || (self.profile.is_some() || self.left_behind.is_some())
+    }
+
     /// What was typed, over what else holds.
     pub fn over(&self, mut options: PruneOptions) -> PruneOptions {
         if let Some(groups) = self.groups {
@@ -144,7 +155,10 @@ impl PruneKnobs {
             t.target_params.map(Target::Params),
             t.target_latency.map(Target::Latency),
         ];
-        options.target = targets.into_iter().flatten().next().unwrap_or(options.target);
+        let mut targets = targets.into_iter().flatten();
+        if let Some(target) = targets.next() {
+            (options.target, options.also) = (target, targets.collect());
+        }
         options.profile = self.profile.as_deref().map(lasting).or(options.profile);
         options.layers = self.layers.unwrap_or(options.layers);
         options.left_behind = self.left_behind.map_or(options.left_behind, Into::into);
@@ -156,7 +170,7 @@ impl PruneKnobs {
 
 /// A profile's name, or its path from anywhere: a run may go on in another folder.
 fn lasting(profile: &str) -> String {
-    let path = Path::new(profile);
+    let path = Path::new(if profile == "cpu" { Profile::CPU_FILE } else { profile });
     if !path.exists() || Profile::BUILT_IN.iter().any(|(name, _)| *name == profile) {
         return profile.to_owned();
     }

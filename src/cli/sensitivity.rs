@@ -8,8 +8,8 @@ use yoloslim::evidence::{self, Measuring};
 use yoloslim::new_folder::NewFolder;
 use yoloslim::search::{Judge, Sensitivity, measure_sensitivity};
 use yoloslim_core::labels::{self, Split};
-use yoloslim_core::prune::{self, Evidence, PruneOptions};
-use yoloslim_core::{Network, Result};
+use yoloslim_core::prune::{self, Criterion, Evidence, PruneOptions};
+use yoloslim_core::{Network, Result, files};
 
 use super::net::NetArgs;
 use super::prune_knobs::PruneKnobs;
@@ -24,7 +24,7 @@ pub struct SensitivityCommand {
     /// Data set
     #[arg(long, value_name = "D")]
     data: PathBuf,
-    /// Folder for sensitivity.json and a plan.json made by it, new or empty
+    /// Folder for sensitivity.json, its table as sensitivity.txt and a plan.json made by it, new or empty
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// Images to measure on; not those of val unless you say so, for what is chosen by them can't be reported on them
@@ -55,7 +55,8 @@ impl SensitivityCommand {
         let dataset = labels::load(&self.data, &self.split)?;
         labels::check_classes(&dataset, network.graph.classes()).map_err(|e| e.inside(self.data.display()))?;
         let measuring = Measuring { images: self.images, threads: rayon::current_num_threads() };
-        let evidence = evidence::measure(&network, &dataset, options.score, measuring, &mut |_| {})?;
+        let gradients = options.score == Criterion::Taylor;
+        let evidence = evidence::measure(&network, &dataset, gradients, measuring, &mut |_| {})?;
         let judge = Judge::new(&dataset, self.images);
         let bar = term.progress(1, "pruning each part");
         let mut accuracy = |slim: &Network| judge.accuracy_reestimated(slim);
@@ -69,14 +70,17 @@ impl SensitivityCommand {
         let plan = prune::plan(&network, &options, &by_it)?;
         measured.save(&folder.path().join("sensitivity.json"))?;
         plan.save(&folder.path().join("plan.json"))?;
+        let table = table(&network, &measured);
+        files::write_whole(&folder.path().join("sensitivity.txt"), table.as_bytes())?;
         folder.finish()?;
         if self.json {
             return term::print_json(&measured);
         }
-        term::print(&table(&network, &measured))?;
-        let (cfg, file) = (self.net.cfg.display(), self.output.join("sensitivity.json"));
-        term.note(format!("wrote {} and plan.json beside it", file.display()));
-        term.note(format!("next: yoloslim prune {cfg} WEIGHTS --sensitivity {} -o SLIM", file.display()));
+        term::print(&table)?;
+        let (cfg, weights, out) = (self.net.cfg.display(), self.net.weights.display(), self.output.display());
+        let data = self.data.display();
+        term.note(format!("wrote sensitivity.json, this table as sensitivity.txt, and plan.json to {out}"));
+        term.note(format!("next: yoloslim prune {cfg} {weights} --plan {out}/plan.json --data {data} -o SLIM"));
         Ok(())
     }
 }

@@ -10,15 +10,15 @@ use yoloslim::slim::{PICTURE, Pipeline, Progress, RECORD, SlimOptions, table};
 use yoloslim::train::Strength;
 use yoloslim::train::distil::read_teacher;
 use yoloslim::workers::Workers;
-use yoloslim_core::prune::Target;
 use yoloslim_core::record::RunRecord;
 use yoloslim_core::{Error, Network, Result};
 
 use super::distil_knobs::DistilKnobs;
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
+use super::measure_knobs::{MeasureKnobs, WorkBars};
 use super::profile::warn_if_uncalibrated;
 use super::prune_knobs::PruneKnobs;
-use super::train::{StrategyName, absolute};
+use super::train::{StrategyName, absolute, strategy_has_effect};
 use super::train_progress::TrainProgress;
 use crate::term::{self, Term};
 
@@ -50,6 +50,8 @@ pub struct Slim {
     no_teacher: bool,
     #[command(flatten)]
     prune: PruneKnobs,
+    #[command(flatten)]
+    measured: MeasureKnobs,
     /// Print one JSON document: the run's record
     #[arg(long)]
     json: bool,
@@ -77,12 +79,9 @@ struct StageKnobs {
     /// Steps in which the net is pruned and fine-tuned, which share the epochs of fine-tuning [default: 1]
     #[arg(long, value_name = "N")]
     iterations: Option<usize>,
-    /// Loss of mAP@0.5 at which the steps end; the net of the step before is the result [default: 0.05]
+    /// Loss of mAP@0.5 at which the steps end; the net of the step before is the result. A result below it is said [default: 0.05]
     #[arg(long, value_name = "F")]
     max_drop: Option<f64>,
-    /// Plans to try for each pruning, on training images; the most accurate is carried out [default: 1]
-    #[arg(long, value_name = "N")]
-    candidates: Option<usize>,
 }
 
 impl StageKnobs {
@@ -93,12 +92,18 @@ impl StageKnobs {
         options.sparsity.s = self.sparsity.unwrap_or(options.sparsity.s);
         options.iterations = self.iterations.unwrap_or(options.iterations);
         options.max_drop = self.max_drop.unwrap_or(options.max_drop);
-        options.candidates = self.candidates.unwrap_or(options.candidates);
         options.sparsity.strategy = self.sparsity_strategy.map_or(options.sparsity.strategy, Into::into);
     }
 }
 
 impl Slim {
+    /// Fails where an option would be of no effect.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        let typed = &self.stages;
+        let auto = typed.sparsity.map_or(self.config.is_none(), |s| s == Strength::AUTO);
+        strategy_has_effect(typed.sparsity_strategy, auto)
+    }
+
     pub fn run(self, term: Term, workers: &Workers) -> Result<()> {
         let (folder, start, config, data) = self.prepare(term, workers)?;
         let mut record = read_or_begin(&folder, &config.command, &data)?;
@@ -138,6 +143,7 @@ impl Slim {
         self.distil.apply(&mut options.train.distil)?;
         options.teach &= !self.no_teacher;
         options.prune = self.prune.over(options.prune);
+        options.by_data = self.measured.over(options.by_data);
         options.check()?;
         let (Some(data_path), Some(output)) = (&self.data, &self.output) else {
             return Err(Error::at("slim", "--data or -o is missing").fix("give both"));
@@ -147,7 +153,8 @@ impl Slim {
             return Err(Error::at("--baseline-epochs", "0, but there are no weights to start from")
                 .fix("give WEIGHTS or train a baseline"));
         }
-        if matches!(options.prune.target, Target::Latency(_)) {
+        options.rehearse(&start)?;
+        if options.prune.has_latency() {
             warn_if_uncalibrated(&options.prune.latency_profile()?, term);
         }
         if options.teach && options.train.distil.as_ref().is_some_and(|d| d.teacher.is_some()) {
@@ -172,6 +179,7 @@ pub fn read_or_begin(folder: &RunFolder, command: &[String], data: &Data) -> Res
 /// Runs the pipeline and shows how it goes.
 pub fn run_pipeline(pipeline: &Pipeline, start: Network, record: &mut RunRecord, term: Term) -> Result<Network> {
     let mut bar: Option<TrainProgress> = None;
+    let mut bars = WorkBars::new(term);
     pipeline.run(start, record, &mut |progress| match progress {
         Progress::Stage { name, epochs, complete: false } => {
             term.note(format!("stage: {name}"));
@@ -183,7 +191,10 @@ pub fn run_pipeline(pipeline: &Pipeline, start: Network, record: &mut RunRecord,
                 bar.show(event);
             }
         }
+        Progress::Work(work) => bars.show(work),
+        Progress::Note(note) => term.note(note),
         Progress::Plan(plan) => {
+            bars.clear();
             term.line(plan);
             plan.warnings().iter().for_each(|warning| term.warn(warning));
         }

@@ -10,10 +10,12 @@ use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::train::distil::read_teacher;
 use yoloslim::train::{self, Event, Job, Sparsity, Strategy, Strength, TrainOptions, Trained};
 use yoloslim::workers::Workers;
+use yoloslim_core::prune::{self, Evidence, PruneOptions};
 use yoloslim_core::{Error, Network, Result};
 
 use super::distil_knobs::DistilKnobs;
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
+use super::profile::warn_if_uncalibrated;
 use super::prune_knobs::PruneKnobs;
 use super::slim::read_or_begin;
 use super::train_progress::TrainProgress;
@@ -81,6 +83,17 @@ impl From<StrategyName> for Strategy {
 }
 
 impl Train {
+    /// Fails where an option would be of no effect.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        let auto = self.sparsity == Some(Strength::AUTO);
+        // A config may say auto too.
+        let may_be_auto = auto || (self.sparsity.is_none() && self.config.is_some());
+        if self.prune.any() && !may_be_auto {
+            return Err("what is going to be pruned is of effect with --sparsity auto only".to_owned());
+        }
+        strategy_has_effect(self.sparsity_strategy, auto)
+    }
+
     pub fn run(self, term: Term, workers: &Workers) -> Result<()> {
         let (folder, start, config, data) = self.prepare(term, workers)?;
         let options: &TrainOptions = &config.options;
@@ -120,7 +133,8 @@ impl Train {
         let path = folder.path().display();
         term.note(format!("wrote {path}/last.cfg and last.weights (best.* scored highest on val)"));
         term.note(format!("how it went: {path}/{REPORT}; also: tensorboard --logdir {path}"));
-        term.note(format!("next: yoloslim prune {path}/last.cfg {path}/last.weights -o SLIM --target-flops 0.7"));
+        let targets = options.target.as_ref().map_or_else(|| "--target-flops 0.7".to_owned(), typed_targets);
+        term.note(format!("next: yoloslim prune {path}/last.cfg {path}/last.weights -o SLIM {targets}"));
         Ok(())
     }
 
@@ -139,7 +153,11 @@ impl Train {
         if let Some(s) = self.sparsity {
             let strategy = self.sparsity_strategy.map_or(Strategy::default(), Strategy::from);
             options.sparsity = Some(Sparsity { s, strategy, ..Sparsity::auto() });
-            options.target = (s == Strength::AUTO).then(|| self.prune.over(options.target.unwrap_or_default()));
+        }
+        if options.sparsity.as_ref().is_some_and(|sparsity| sparsity.s == Strength::AUTO) {
+            options.target = Some(self.prune.over(options.target.unwrap_or_default()));
+        } else {
+            options.target = None;
         }
         options.check()?;
         let (Some(data_path), Some(output)) = (&self.data, &self.output) else {
@@ -148,10 +166,34 @@ impl Train {
         let start = self.start.read(options.size, options.seed, term)?;
         let data = Data::read(data_path, start.graph.classes(), term)?;
         read_teacher(options.distil.as_ref(), &start.graph)?;
+        if let Some(target) = &options.target {
+            // A target out of reach fails here, not when it is planned for.
+            prune::plan(&start, &target.without_evidence(), &Evidence::default())?;
+            if target.has_latency() {
+                warn_if_uncalibrated(&target.latency_profile()?, term);
+            }
+        }
         let config = RunConfig { data: absolute(data_path)?, command: std::env::args().collect(), options };
         let folder = RunFolder::create(output, &start, &config, workers)?;
         Ok((folder, start, config, data))
     }
+}
+
+/// Targets as `prune` takes them.
+fn typed_targets(options: &PruneOptions) -> String {
+    let mut words: Vec<String> =
+        options.targets().map(|target| format!("--{} {}", target.name(), target.value())).collect();
+    words
+        .extend(options.profile.iter().filter(|_| options.has_latency()).map(|profile| format!("--profile {profile}")));
+    words.join(" ")
+}
+
+/// Fails where a strategy is typed though the controller decides when it acts on what.
+pub fn strategy_has_effect(typed: Option<StrategyName>, auto: bool) -> std::result::Result<(), String> {
+    if typed.is_some() && auto {
+        return Err("--sparsity-strategy is of no effect with --sparsity auto, which finds its own way".to_owned());
+    }
+    Ok(())
 }
 
 /// The path as it will still hold when the run goes on from another folder.

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use yoloslim_core::prune::channels::Channels;
+use yoloslim_core::prune::plan::fingerprint;
+use yoloslim_core::prune::scores::Scores;
 use yoloslim_core::prune::{self, Evidence, PruneOptions, Target, blocks};
 use yoloslim_core::{Error, Network, Result, files};
 
-/// What scores are multiplied by outside of the group that is being tried, so that none of those goes.
-const OUT_OF_REACH: f32 = 1e12;
 /// A loss of accuracy that counts as none: below it, groups are told apart by noise.
 const NOISE: f64 = 0.002;
 
@@ -17,6 +17,8 @@ const NOISE: f64 = 0.002;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sensitivity {
+    /// Tells the net that was measured, by its layers, not by its weights.
+    pub fingerprint: String,
     /// Accuracy of the whole net.
     pub accuracy: f64,
     /// Shares of a group's channels that were tried.
@@ -78,6 +80,19 @@ impl Sensitivity {
             .map_err(|e| Error::at(path.display(), e).fix("give the sensitivity.json that sensitivity wrote"))
     }
 
+    /// Reads a table that was measured of `network`, or of a net with the same layers.
+    ///
+    /// # Errors
+    /// As [`Sensitivity::load`]; a table of another net.
+    pub fn load_for(path: &Path, network: &Network) -> Result<Self> {
+        let table = Self::load(path)?;
+        if table.fingerprint != fingerprint(&network.graph) {
+            return Err(Error::at(path.display(), "was measured of a net with other layers")
+                .fix("run sensitivity on the net that is pruned"));
+        }
+        Ok(table)
+    }
+
     /// Writes the table as JSON.
     ///
     /// # Errors
@@ -101,7 +116,8 @@ pub fn measure_sensitivity(
     judge: &mut dyn FnMut(&Network) -> Result<f64>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Sensitivity> {
-    let groups = groups(network);
+    let whole = PruneOptions { layers: 0, multiple_of: 1, also: Vec::new(), ..options.clone() };
+    let groups = groups(network, &whole, evidence);
     let removable: Vec<usize> =
         blocks::blocks(network, None).iter().filter(|b| b.form.is_ok()).map(|b| b.shortcut).collect();
     let total = 1 + groups.len() * ratios.len() + removable.len();
@@ -113,17 +129,20 @@ pub fn measure_sensitivity(
         accuracy
     };
     let accuracy = measure(network)?;
-    let whole = PruneOptions { layers: 0, multiple_of: 1, ..options.clone() };
-    let prunable = prune::plan(network, &PruneOptions { target: Target::Channels(0.0), ..whole.clone() }, evidence)?;
-    let candidates = prunable.prunable.max(1) as f64;
-    let mut measured = Sensitivity { accuracy, ratios: ratios.to_vec(), groups: Vec::new(), blocks: Vec::new() };
+    let mut measured = Sensitivity {
+        fingerprint: fingerprint(&network.graph),
+        accuracy,
+        ratios: ratios.to_vec(),
+        groups: Vec::new(),
+        blocks: Vec::new(),
+    };
     for (layers, channels) in groups {
-        let factor = |(layer, _): (usize, _)| (layer, if layers.contains(&layer) { 1.0 } else { OUT_OF_REACH });
-        let alone = Evidence { factors: Some(network.graph.convolutions().map(factor).collect()), ..evidence.clone() };
+        let alone = Evidence { only: Some(layers.iter().copied().collect()), ..evidence.clone() };
         let mut losses = Vec::new();
         for ratio in ratios {
-            // Half a channel more, so that rounding never takes one too few.
-            let target = Target::Channels(((ratio * channels as f64).round() + 0.5) / candidates);
+            // Half a channel more, so that rounding never takes one too few; never the last one.
+            let count = (ratio * channels as f64).round().min(channels as f64 - 1.0);
+            let target = Target::Channels((count + 0.5) / channels as f64);
             let plan = prune::plan(network, &PruneOptions { target, ..whole.clone() }, &alone)?;
             losses.push(accuracy - measure(&prune::apply(network, &plan)?.compact)?);
         }
@@ -140,17 +159,15 @@ pub fn measure_sensitivity(
     Ok(measured)
 }
 
-/// Groups of convolutions that share channels which may go, with the number of those.
-fn groups(network: &Network) -> Vec<(Vec<usize>, usize)> {
+/// Groups of convolutions that share channels which may go by `options`, with the number of those.
+fn groups(network: &Network, options: &PruneOptions, evidence: &Evidence) -> Vec<(Vec<usize>, usize)> {
     let channels = Channels::of(&network.graph);
+    let scores = Scores::of(network, &channels, options, evidence);
     let mut groups: Vec<(Vec<usize>, usize)> = Vec::new();
-    for class in channels.classes.iter().filter(|class| class.protected.is_none()) {
-        let mut layers: Vec<usize> = class.producers.iter().map(|p| p.layer).collect();
-        layers.dedup();
-        let scored = layers.iter().all(|layer| network.conv(*layer).norm.is_some());
-        if layers.is_empty() || !scored {
-            continue;
-        }
+    let mut classes: Vec<usize> = scores.candidates.iter().map(|candidate| candidate.class).collect();
+    classes.sort_unstable();
+    for class in classes {
+        let layers: Vec<usize> = channels.classes[class].layers().into_iter().collect();
         match groups.iter_mut().find(|(group, _)| *group == layers) {
             Some((_, count)) => *count += 1,
             None => groups.push((layers, 1)),
@@ -163,6 +180,7 @@ fn groups(network: &Network) -> Vec<(Vec<usize>, usize)> {
 mod tests {
     use super::*;
     use yoloslim_core::darknet::Cfg;
+    use yoloslim_core::prune::Groups;
 
     const CFG: &str = "[net]\nwidth=16\nheight=16\n\
         [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\npad=1\nactivation=leaky\n\
@@ -196,6 +214,30 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sensitivity.json");
         measured.save(&path).unwrap();
-        assert_eq!(Sensitivity::load(&path).unwrap(), measured);
+        assert_eq!(Sensitivity::load_for(&path, &network).unwrap(), measured);
+        let other = Cfg::parse(CFG.replace("size=3", "size=1").as_bytes()).unwrap();
+        let message = Sensitivity::load_for(&path, &Network::initialise(other, 1).unwrap()).unwrap_err().to_string();
+        assert!(message.contains("a net with other layers"), "{message}");
+    }
+
+    #[test]
+    fn zeros_and_frozen_channels_elsewhere_are_not_blamed_on_the_group_that_is_tried() {
+        let mut network = Network::initialise(Cfg::parse(CFG.as_bytes()).unwrap(), 1).unwrap();
+        network.conv_mut(1).norm.as_mut().unwrap().gamma.fill(0.0);
+        // Accuracy is what is there of the second layer, all of it zeros.
+        let mut judge = |slim: &Network| Ok(slim.conv(1).bias.len() as f64 / 10.0);
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        for (frozen, wanted) in [(Groups::Together, vec![vec![0, 2], vec![1]]), (Groups::Frozen, vec![vec![1]])] {
+            let options = PruneOptions { groups: frozen, ..PruneOptions::default() };
+            let evidence = Evidence::default();
+            let measured =
+                measure_sensitivity(&network, &options, &evidence, &[0.5], &mut judge, &mut |_, _| {}).unwrap();
+            let layers: Vec<_> = measured.groups.iter().map(|group| group.layers.clone()).collect();
+            assert_eq!(layers, wanted);
+            for group in &measured.groups {
+                let loss = if group.layers == [1] { 0.2 } else { 0.0 };
+                assert!(near(group.losses[0], loss), "{measured:?}");
+            }
+        }
     }
 }

@@ -10,9 +10,9 @@ mod table;
 use std::path::{Path, PathBuf};
 
 use yoloslim_core::labels::Dataset;
-use yoloslim_core::prune::{Evidence, PruneOptions, PrunePlan};
+use yoloslim_core::prune::{PruneOptions, PrunePlan};
 use yoloslim_core::record::{EpochRecord, RunRecord};
-use yoloslim_core::{Error, Network, Result, prune};
+use yoloslim_core::{Network, Result, prune};
 
 use floor::Standing;
 pub use options::SlimOptions;
@@ -21,17 +21,12 @@ use steps::Step;
 pub use table::table;
 
 use crate::detect::{DetectOptions, Detector};
-use crate::evidence::{self, Measuring};
 use crate::journal::{End, Journal};
 use crate::prove::prove;
-use crate::reestimate::{RUN_IMAGES, reestimate_on};
 use crate::report;
-use crate::search::{self, Judge};
+use crate::search::Work;
 use crate::train::{self, Event, Job, TrainOptions};
 use crate::workers::Workers;
-
-/// Images that tell what removed filters leave behind and what filters are worth.
-const CALIBRATION_IMAGES: usize = RUN_IMAGES;
 
 /// Validation images on that picture.
 const PICTURED: usize = 4;
@@ -70,6 +65,10 @@ pub enum Progress<'a> {
     },
     /// A training stage goes on.
     Train(Event<'a>),
+    /// A pruning measures or tries something.
+    Work(Work),
+    /// Something good to know.
+    Note(&'a str),
     /// The plan, before it is done.
     Plan(&'a PrunePlan),
     /// The largest relative difference between the masked and the slim net's heads.
@@ -112,6 +111,7 @@ impl Pipeline<'_> {
             return Ok(slim);
         }
         slim.write(self.folder, "slim")?;
+        record.write(&self.folder.join(RECORD))?;
         let [cfg, weights] = ["result.cfg", "result.weights"].map(|file| self.stage_folder("baseline").join(file));
         compare(&Network::read(&cfg, &weights)?, &slim, self.val, PICTURED, &self.folder.join(PICTURE))?;
         report::write(self.folder)?;
@@ -145,6 +145,7 @@ impl Pipeline<'_> {
             }
             if number == 1 || !standing.stops() {
                 best = slim;
+                record.result = Some(last);
             }
             if standing.stops() {
                 break;
@@ -250,27 +251,15 @@ impl Pipeline<'_> {
         name: &str,
         observe: &mut Observer,
     ) -> Result<Outcome> {
-        let measuring = Measuring { images: CALIBRATION_IMAGES, threads: self.threads };
-        let evidence = evidence::measure(network, self.train, options.score, measuring, &mut |_| {})?;
-        let plan = self.choose(network, options, &evidence)?;
-        observe(Progress::Plan(&plan));
-        let pruned = prune::apply(network, &plan)?;
+        let (by_data, train, seed) = (&self.options.by_data, Some(self.train), self.options.train.seed);
+        let mut working = |work| observe(Progress::Work(work));
+        let evidence = by_data.evidence(network, options, train, self.threads, &mut working)?;
+        let choice = by_data.choose(network, options, &evidence, (train, seed), &mut working)?;
+        choice.tried.iter().for_each(|line| observe(Progress::Note(line)));
+        observe(Progress::Plan(&choice.plan));
+        let pruned = prune::apply(network, &choice.plan)?;
         observe(Progress::Proof(prove(&pruned)?));
-        plan.save(&self.stage_folder(name).join("plan.json"))?;
-        let network = reestimate_on(&pruned.compact, self.train)?;
-        Ok(Outcome { network, epochs: Vec::new() })
-    }
-
-    /// The plan, or the best of many on training images.
-    fn choose(&self, network: &Network, options: &PruneOptions, evidence: &Evidence) -> Result<PrunePlan> {
-        if self.options.candidates < 2 {
-            return prune::plan(network, options, evidence);
-        }
-        let judge = Judge::new(self.train, CALIBRATION_IMAGES);
-        let count = (self.options.candidates, self.options.train.seed);
-        let mut accuracy = |slim: &Network| judge.accuracy_reestimated(slim);
-        let found = search::search(network, options, evidence, count, &mut accuracy, &mut |_| {})?;
-        let best = found.into_iter().next().map(|candidate| candidate.plan);
-        best.ok_or_else(|| Error::at("candidates", "no plan was made").fix("ask for 1 or more"))
+        choice.plan.save(&self.stage_folder(name).join("plan.json"))?;
+        Ok(Outcome { network: by_data.with_statistics(pruned.compact, self.train)?, epochs: Vec::new() })
     }
 }

@@ -1,9 +1,11 @@
 //! What the whole pipeline is told: `slim.toml`.
 
 use serde::{Deserialize, Serialize};
-use yoloslim_core::prune::PruneOptions;
-use yoloslim_core::{Error, Result};
+use yoloslim_core::prune::blocks::{self, Block};
+use yoloslim_core::prune::{self, Evidence, PruneOptions};
+use yoloslim_core::{Error, Network, Result};
 
+use crate::search::{BlockScore, ByData};
 use crate::train::{Sparsity, TrainOptions};
 
 /// All options of `slim`; the run's `config.toml` holds them.
@@ -26,8 +28,8 @@ pub struct SlimOptions {
     pub iterations: usize,
     /// Loss of mAP@0.5, 0 to 1, at which the steps end.
     pub max_drop: f64,
-    /// Plans to try for each pruning, on training images.
-    pub candidates: usize,
+    /// How pruning goes by training images.
+    pub by_data: ByData,
     /// Whether fine-tuning is taught: by the baseline, or by the teacher that `train.distil` names.
     pub teach: bool,
     /// What is pruned.
@@ -47,7 +49,7 @@ impl Default for SlimOptions {
             fine_tune_rate: 1.0,
             iterations: 1,
             max_drop: 0.05,
-            candidates: 1,
+            by_data: ByData::default(),
             teach: true,
             prune: PruneOptions::default(),
             train: TrainOptions::default(),
@@ -65,10 +67,29 @@ impl SlimOptions {
             let cause = format!("{} iterations, a max drop of {}", self.iterations, self.max_drop);
             return Err(Error::at("--iterations, --max-drop", cause).fix("give 1 or more, and a share such as 0.05"));
         }
+        if self.iterations > 1 && self.by_data.sensitivity.is_some() {
+            return Err(Error::at("--sensitivity", "was measured of the net before the first of several steps")
+                .fix("give --iterations 1, or go without"));
+        }
         self.baseline().check()?;
         self.sparse().check()?;
         self.fine_tune().check()?;
         self.prune.check()
+    }
+
+    /// Checks that `start` can be pruned as far as these options ask, as far as that can be told before training: with the
+    /// gammas as they are in place of scores.
+    ///
+    /// # Errors
+    /// A target that no net meets, more blocks than can go, a score that goes by what is not there.
+    pub fn rehearse(&self, start: &Network) -> Result<()> {
+        self.by_data.check(start, &self.prune, true)?;
+        // Blocks that have no gamma may go when their effect is measured.
+        let measured = self.by_data.block_score != BlockScore::Gamma;
+        let effect = |block: &Block| block.form.is_ok().then_some((block.shortcut, 0.0));
+        let effects = || blocks::blocks(start, None).iter().filter_map(effect).collect();
+        let evidence = Evidence { blocks: measured.then(effects), ..Evidence::default() };
+        prune::plan(start, &self.prune.without_evidence(), &evidence).map(|_| ())
     }
 
     /// The options of baseline training.
@@ -100,6 +121,31 @@ impl SlimOptions {
             sparsity: None,
             distil: self.teach.then(|| self.train.distil.clone().unwrap_or_default()),
             ..self.train.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yoloslim_core::darknet::Cfg;
+    use yoloslim_core::prune::{Criterion, Target};
+
+    #[test]
+    fn what_pruning_would_fail_on_is_known_before_training() {
+        let c = "[convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\npad=1\nactivation=leaky\n";
+        let cfg = format!("[net]\nwidth=16\nheight=16\n{c}{c}[convolutional]\nfilters=7\n");
+        let start = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap();
+        let rehearse = |prune| SlimOptions { prune, ..SlimOptions::default() }.rehearse(&start);
+        let default = PruneOptions::default;
+        assert_eq!(rehearse(PruneOptions { score: Criterion::Taylor, ..default() }), Ok(()));
+        for (prune, named) in [
+            (PruneOptions { score: Criterion::Sensitivity, ..default() }, "score sensitivity"),
+            (PruneOptions { target: Target::Flops(0.9), min_keep: 0.9, ..default() }, "target-flops"),
+            (PruneOptions { layers: 3, ..default() }, "layers: 3"),
+        ] {
+            let message = rehearse(prune).unwrap_err().to_string();
+            assert!(message.starts_with(named), "{message}");
         }
     }
 }

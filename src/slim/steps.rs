@@ -1,5 +1,6 @@
 //! The way to a target in several steps: how far each pruning goes.
 
+use yoloslim_core::cost::profile::Profile;
 use yoloslim_core::graph::Graph;
 use yoloslim_core::prune::{PruneOptions, Target};
 use yoloslim_core::{Result, cost};
@@ -26,32 +27,39 @@ impl Step {
     /// # Errors
     /// A profile that can't be read.
     pub fn options(self, options: &PruneOptions, original: &Graph, current: &Graph) -> Result<PruneOptions> {
+        let profile = if options.has_latency() { Some(options.latency_profile()?) } else { None };
+        let of_step = |target: Target| self.target(target, profile.as_ref(), original, current);
+        let blocks = |steps: usize| options.layers * steps / self.of;
+        Ok(PruneOptions {
+            target: of_step(options.target),
+            also: options.also.iter().copied().map(of_step).collect(),
+            layers: blocks(self.number) - blocks(self.number - 1),
+            ..options.clone()
+        })
+    }
+
+    /// What this step does of one target.
+    fn target(self, target: Target, profile: Option<&Profile>, original: &Graph, current: &Graph) -> Target {
         let left = (self.of - self.number + 1) as f64;
-        let profile = match options.target {
-            Target::Latency(_) => Some(options.latency_profile()?),
-            _ => None,
-        };
-        let price = |graph: &Graph| match (options.target, &profile) {
+        let price = |graph: &Graph| match (target, profile) {
             (Target::Flops(_), _) => cost::flops(graph),
             (Target::Params(_), _) => cost::parameters(graph) as f64,
             (Target::Latency(_), Some(profile)) => profile.milliseconds(graph),
             _ => graph.convolutions().map(|(_, c)| c.filters as f64).sum(),
         };
         let now = price(current);
-        let end = match options.target {
+        let end = match target {
             Target::Latency(ms) => ms,
             Target::Flops(share) | Target::Params(share) | Target::Channels(share) => price(original) * (1.0 - share),
         };
         let next = now * (end / now).min(1.0).powf(1.0 / left);
         let share = (1.0 - next / now).max(0.0);
-        let target = match options.target {
+        match target {
             Target::Flops(_) => Target::Flops(share),
             Target::Params(_) => Target::Params(share),
             Target::Latency(_) => Target::Latency(next),
             Target::Channels(_) => Target::Channels(share),
-        };
-        let blocks = |steps: usize| options.layers * steps / self.of;
-        Ok(PruneOptions { target, layers: blocks(self.number) - blocks(self.number - 1), ..options.clone() })
+        }
     }
 }
 
@@ -83,6 +91,23 @@ mod tests {
             (Step { number: 2, of: 3 }.name("pruned"), Step { number: 1, of: 1 }.name("pruned")),
             ("pruned-2".into(), "pruned".into())
         );
+    }
+
+    #[test]
+    fn several_targets_are_all_met_in_the_last_step() {
+        let c = "[convolutional]\nbatch_normalize=1\nfilters=64\nsize=3\npad=1\nactivation=leaky\n";
+        let cfg = format!("[net]\nwidth=16\nheight=16\n{c}{c}[convolutional]\nfilters=7\nactivation=linear\n");
+        let first = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap();
+        let (target, also) = (Target::Flops(0.4), vec![Target::Params(0.6)]);
+        let options = PruneOptions { target, also, ..PruneOptions::default() };
+        let mut network = first.clone();
+        for number in 1..=2 {
+            let step = Step { number, of: 2 }.options(&options, &first.graph, &network.graph).unwrap();
+            network =
+                prune::apply(&network, &prune::plan(&network, &step, &Evidence::default()).unwrap()).unwrap().compact;
+        }
+        assert!(cost::flops(&network.graph) <= 0.6 * cost::flops(&first.graph));
+        assert!(network.parameters() as f64 <= 0.4 * first.parameters() as f64);
     }
 
     #[test]

@@ -2,30 +2,60 @@
 
 use std::fmt::Write;
 
-use yoloslim_core::record::RunRecord;
+use yoloslim_core::record::{RunRecord, StageRecord};
 
-/// All stages of a run as a table for a terminal: accuracy, cost and time.
+/// Least width of the stages' names.
+const NAME: usize = 11;
+
+/// All stages of a run as a table for a terminal: accuracy, cost and time. Where steps were given up, the stage whose net
+/// is the result is marked.
 #[must_use]
 pub fn table(record: &RunRecord) -> String {
+    let name = record.stages.iter().map(|stage| stage.name.len() + 1).fold(NAME, usize::max);
     let mut out = format!(
-        "{:<11}{:>8}{:>8}{:>9}{:>11}{:>9}{:>10}{:>9}\n",
+        "{:<name$}{:>8}{:>8}{:>9}{:>11}{:>9}{:>10}{:>9}\n",
         "stage", "mAP50", "mAP", "small", "params", "BFLOPs", "MB", "ms/image"
     );
+    let last = record.stages.last().map(|stage| &stage.name);
+    let marked = record.result().map(|stage| &stage.name).filter(|name| Some(*name) != last);
     for stage in &record.stages {
-        let eval = stage.evaluation.as_ref();
-        let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
-        let _ = writeln!(
-            out,
-            "{:<11}{:>8}{:>8}{:>9}{:>11}{:>9}{:>10}{:>9}",
-            stage.name,
-            number(eval.and_then(|e| e.map50), 4),
-            number(eval.and_then(|e| e.map), 4),
-            number(eval.and_then(|e| e.map_small), 4),
-            stage.params,
-            number(Some(stage.bflops), 3),
-            number(Some(stage.bytes as f64 / 1e6), 2),
-            number(stage.milliseconds, 1),
-        );
+        let mark = if Some(&stage.name) == marked { "  <- the result" } else { "" };
+        let _ = writeln!(out, "{:<name$}{}{mark}", stage.name, figures(stage));
     }
     out
+}
+
+fn figures(stage: &StageRecord) -> String {
+    let eval = stage.evaluation.as_ref();
+    let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
+    format!(
+        "{:>8}{:>8}{:>9}{:>11}{:>9}{:>10}{:>9}",
+        number(eval.and_then(|e| e.map50), 4),
+        number(eval.and_then(|e| e.map), 4),
+        number(eval.and_then(|e| e.map_small), 4),
+        stage.params,
+        number(Some(stage.bflops), 3),
+        number(Some(stage.bytes as f64 / 1e6), 2),
+        number(stage.milliseconds, 1),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_keep_the_columns_and_a_step_that_was_given_up_is_not_taken_for_the_result() {
+        let stage = |name: &str| StageRecord { name: name.to_owned(), params: 1234, ..StageRecord::default() };
+        let stages = ["baseline", "pruned-10", "fine-tuned-10", "fine-tuned-11"].map(stage).to_vec();
+        let mut record = RunRecord { stages, ..RunRecord::default() };
+        let columns = |text: &str| text.lines().skip(1).map(|line| line.find("1234")).collect::<Vec<_>>();
+        let text = table(&record);
+        assert!(columns(&text).windows(2).all(|pair| pair[0] == pair[1] && pair[0].is_some()), "{text}");
+        assert!(!text.contains("<-"), "{text}");
+        record.result = Some("fine-tuned-10".to_owned());
+        let text = table(&record);
+        let marked: Vec<&str> = text.lines().filter(|line| line.ends_with("<- the result")).collect();
+        assert!(marked.len() == 1 && marked[0].starts_with("fine-tuned-10 "), "{text}");
+    }
 }

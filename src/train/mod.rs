@@ -33,7 +33,7 @@ use crate::reestimate::reestimate_on;
 use crate::workers::Workers;
 use checkpoint::Checkpoint;
 use distil::Distillation;
-use penalty::set_penalty;
+use penalty::{count_left, set_penalty};
 use trainer::Trainer;
 
 /// What a training run works on.
@@ -135,6 +135,9 @@ pub fn run(
             let measured = validate(&network)?;
             (record.map, record.map50) = (measured.map, measured.map50);
             evaluation = Some(measured);
+        }
+        if epoch + 1 == options.epochs {
+            count_left(&network, options, &mut record, observe)?;
         }
         record.seconds = start.elapsed().as_secs_f64();
         let fitness = record.map50.unwrap_or(f64::NEG_INFINITY);
@@ -241,7 +244,7 @@ fn train_epoch(
         loss: LossRecord { boxes: loss.boxes, objectness: loss.objectness, class: loss.class },
         distilled,
         learning_rate: trainer.learning_rate(),
-        gammas: GammaSummary::new(trainer.gammas_by_layer()),
+        gammas: GammaSummary::of_net(trainer.net.graph(), trainer.gammas_by_layer()),
         waited: waited / start.elapsed().as_secs_f64().max(1e-9),
         ..EpochRecord::default()
     })

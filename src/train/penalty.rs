@@ -36,3 +36,22 @@ pub(super) fn set_penalty(
     }
     Ok(Some(record))
 }
+
+/// Notes in the record of the last epoch how many of the channels to be pruned did not arrive at zero, and says so.
+pub(super) fn count_left(
+    network: &Network,
+    options: &TrainOptions,
+    record: &mut EpochRecord,
+    observe: &mut dyn FnMut(Event),
+) -> Result<()> {
+    let (Some(penalty), Some(sparsity), Some(target)) = (&mut record.sparsity, &options.sparsity, &options.target)
+    else {
+        return Ok(());
+    };
+    let auto = Auto { target, epochs: options.epochs, max_drop: sparsity.max_drop };
+    penalty.left = Some(auto.left(network)?);
+    if let Some(warning) = penalty.last_warning() {
+        observe(Event::Warning(&warning));
+    }
+    Ok(())
+}

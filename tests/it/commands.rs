@@ -122,6 +122,49 @@ fn a_net_that_detects_nothing_is_refused_and_nothing_is_written() {
 }
 
 #[test]
+fn a_saved_plan_is_carried_out_and_several_budgets_hold() {
+    let scene = Scene::new();
+    let (cfg, weights, first, again) =
+        (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("first"), scene.arg("again"));
+    let pruned = json(&["prune", &cfg, &weights, "--target-flops", "0.3", "--target-params", "0.5", "-o", &first]);
+    let left = |what: &str| {
+        let number = |when: &str| pruned[format!("{what}_{when}")].as_f64().unwrap();
+        number("after") / number("before")
+    };
+    assert!(left("bflops") <= 0.7 && left("params") <= 0.5, "{pruned}");
+    stdout(&["prune", &cfg, &weights, "--plan", &scene.arg("first/plan.json"), "-o", &again]);
+    for file in ["slim.cfg", "slim.weights"] {
+        let [a, b] = ["first", "again"].map(|run| std::fs::read(scene.path(run).join(file)).unwrap());
+        assert!(a == b, "{file} is the same");
+    }
+    let (slim_cfg, slim_weights) = (scene.arg("first/slim.cfg"), scene.arg("first/slim.weights"));
+    let plan = scene.arg("first/plan.json");
+    let output = yoloslim(&["prune", &slim_cfg, &slim_weights, "--plan", &plan, "-o", &scene.arg("none")]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && told.contains("plan"), "{told}");
+    assert!(!scene.path("none").exists());
+}
+
+#[test]
+fn slim_fails_at_once_on_what_pruning_would_fail_on() {
+    let scene = Scene::new();
+    let data = scene.data(2, "0 0.5 0.5 0.3 0.4\n");
+    let (cfg, out) = (scene.arg("net.cfg"), scene.arg("run"));
+    for (typed, named) in [
+        (&["--score", "sensitivity"][..], "score sensitivity"),
+        (&["--layers", "5"], "layers: 5"),
+        (&["--target-flops", "0.9", "--min-keep", "0.9"], "target-flops"),
+        (&["--block-score", "accuracy"], "--block-score accuracy"),
+        (&["--target-latency", "1", "--profile", "cpu"], "run yoloslim profile measure"),
+    ] {
+        let output = yoloslim(&[&["slim", &cfg, "--data", &data, "-o", &out], typed].concat());
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && told.contains(named), "{told}");
+        assert!(!scene.path("run").exists());
+    }
+}
+
+#[test]
 fn every_score_prunes_and_those_that_need_data_say_so() {
     let scene = Scene::new();
     let data = scene.data(2, "0 0.5 0.5 0.5 0.5\n");
@@ -151,7 +194,10 @@ fn sensitivity_measures_each_part_and_pruning_goes_by_it() {
     assert_eq!(measured["groups"][0]["losses"].as_array().unwrap().len(), 2);
     assert_eq!(measured["blocks"][0]["shortcut"], 3);
     let file = scene.arg("sensitivity/sensitivity.json");
-    assert!(scene.path("sensitivity/plan.json").is_file());
+    let table = std::fs::read_to_string(scene.path("sensitivity/sensitivity.txt")).unwrap();
+    assert!(table.contains("block of") && table.contains("0 2"), "{table}");
+    let by_plan = scene.arg("by-plan");
+    stdout(&["prune", &cfg, &weights, "--plan", &scene.arg("sensitivity/plan.json"), "-o", &by_plan]);
     let slim = scene.arg("slim");
     let by_it = "--target-flops 0.3 --layers 1 --block-score accuracy --candidates 4 --anyway";
     let mut args = vec!["prune", &cfg, &weights, "-o", &slim, "--sensitivity", &file, "--data", &data];
@@ -256,6 +302,11 @@ fn what_makes_no_command_is_a_usage_error() {
         &["prune", &cfg, &cfg, "-o", "x", "--channels", "0.5", "--target-flops", "0.5"],
         &["prune", &cfg, &cfg, "-o", "x", "--target-latency", "9"],
         &["prune", &cfg, &cfg, "-o", "x", "--profile", "hi3519a"],
+        &["prune", &cfg, &cfg, "-o", "x", "--plan", "plan.json", "--channels", "0.5"],
+        &["train", &cfg, "--data", "d", "-o", "x", "--target-flops", "0.5"],
+        &["train", &cfg, "--data", "d", "-o", "x", "--sparsity", "0.01", "--layers", "1"],
+        &["train", &cfg, "--data", "d", "-o", "x", "--sparsity", "auto", "--sparsity-strategy", "decay"],
+        &["slim", &cfg, "--data", "d", "-o", "x", "--sparsity-strategy", "decay"],
         &["profile", "fit", "hi3519a", "--measured", &cfg, "-o", "x"],
     ] {
         assert_eq!(yoloslim(args).status.code(), Some(2), "{args:?}");

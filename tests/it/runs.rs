@@ -68,7 +68,8 @@ fn slim_in_steps_numbers_its_stages_and_arrives_at_the_target() {
     let scene = Scene::new();
     let data = scene.data(2, LABEL);
     let mut args = slim_args(&scene, &data, &scene.arg("steps"));
-    args.extend(["--iterations", "2", "--candidates", "3", "--max-drop", "1"].map(str::to_owned));
+    let more = "--iterations 2 --candidates 3 --max-drop 1 --block-score heads --keep-statistics --images 1";
+    args.extend(more.split(' ').map(str::to_owned));
     stdout(&args);
     let record = RunRecord::read(&scene.path("steps/record.json")).unwrap();
     let names: Vec<&str> = record.stages.iter().map(|stage| stage.name.as_str()).collect();
@@ -120,6 +121,8 @@ fn a_resumed_run_looks_at_each_step_as_an_uninterrupted_one_does() {
     let scene = Scene::new();
     let steps = [("baseline", 0.9), ("fine-tuned-1", 0.88), ("fine-tuned-2", 0.87), ("fine-tuned-3", 0.1)];
     let told = resumed_with(&scene, &steps, "none");
+    let record = RunRecord::read(&scene.path("steps/record.json")).unwrap();
+    assert_eq!(record.result.as_deref(), Some("fine-tuned-2"));
     assert!(told.contains("fine-tuned-3 costs 0.8000") && !told.contains("fine-tuned-2 costs"), "{told}");
     assert!(result_is(&scene, "fine-tuned-2"));
 }

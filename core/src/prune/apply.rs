@@ -23,7 +23,7 @@ pub fn apply(network: &Network, plan: &PrunePlan) -> Result<Pruned> {
     let forms = removed_forms(network, plan)?;
     let mut masked = network.clone();
     plan.layers.iter().filter(|l| !l.is_removed()).for_each(|l| mask(&mut masked, l));
-    forms.iter().for_each(|form| silence(masked.conv_mut(form.convolution)));
+    forms.iter().flat_map(|form| &form.convolutions).for_each(|conv| silence(masked.conv_mut(*conv)));
     let (shallow, layers) = without_blocks(&masked, &forms)?;
     let compact = compact(&shallow, &layers, plan)?;
     Ok(Pruned { masked, compact })

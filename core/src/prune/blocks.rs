@@ -1,5 +1,5 @@
-//! Residual blocks: a shortcut and the branch that it adds to a trunk. Without both, the shortcut's readers read
-//! the trunk. Any branch will do, whatever its length and layers, as long as nothing else reads it, it reads
+//! Residual blocks: a shortcut and the branch, or branches, that it adds to a trunk. Without them, the shortcut's readers
+//! read the trunk. Any branch will do, whatever its length and layers, as long as nothing else reads it, it reads
 //! nothing else, and it can be made to add nothing.
 
 use std::collections::BTreeMap;
@@ -15,8 +15,8 @@ pub struct Block {
     pub shortcut: usize,
     /// What can go, or why it can't.
     pub form: Result<Form, WhyNot>,
-    /// What blocks are ranked by: the measured effect of removing it, or mean |gamma| of the convolution that ends the
-    /// branch.
+    /// What blocks are ranked by: the measured effect of removing it, or mean |gamma| of the convolutions that end its
+    /// branches. None where neither is there: then it stays.
     pub score: Option<f64>,
 }
 
@@ -25,10 +25,10 @@ pub struct Block {
 pub struct Form {
     /// The layer that the shortcut's readers read instead.
     pub trunk: usize,
-    /// Branch and shortcut, ascending.
+    /// Branches and shortcut, ascending.
     pub layers: Vec<usize>,
-    /// The convolution that ends the branch; with gamma and beta zero, the branch adds nothing.
-    pub convolution: usize,
+    /// The convolutions that end the branches; with gamma and beta zero, they add nothing.
+    pub convolutions: Vec<usize>,
 }
 
 /// All shortcuts of `network`, in layer order; `effects` are what was measured of some, by shortcut layer.
@@ -40,25 +40,28 @@ pub fn blocks(network: &Network, effects: Option<&BTreeMap<usize, f64>>) -> Vec<
     shortcuts
         .map(|shortcut| {
             let form = form(graph, &consumers, shortcut);
-            let convolution = form.as_ref().ok().map(|f| f.convolution);
-            let norm = convolution.and_then(|c| network.conv(c).norm.as_ref());
-            let score = norm.map(|n| n.gamma.iter().map(|g| f64::from(g.abs())).sum::<f64>() / n.gamma.len() as f64);
             let measured = effects.and_then(|effects| effects.get(&shortcut)).copied();
-            let form = if score.is_none() { form.and(Err(WhyNot::NoGamma)) } else { form };
-            let score = measured.or(score);
+            let score = measured.or_else(|| mean_gamma(network, &form.as_ref().ok()?.convolutions));
             Block { shortcut, form, score }
         })
         .collect()
+}
+
+/// Mean |gamma| of convolutions; none where one of them has no normalisation.
+fn mean_gamma(network: &Network, convolutions: &[usize]) -> Option<f64> {
+    let gammas: Option<Vec<&[f32]>> =
+        convolutions.iter().map(|c| Some(network.conv(*c).norm.as_ref()?.gamma.as_slice())).collect();
+    let gammas: Vec<f64> = gammas?.into_iter().flatten().map(|g| f64::from(g.abs())).collect();
+    (!gammas.is_empty()).then(|| gammas.iter().sum::<f64>() / gammas.len() as f64)
 }
 
 /// Marks for each block whether it goes: the `count` that score lowest, none of which overlap; for the others, why
 /// not.
 #[must_use]
 pub fn choose(blocks: &[Block], count: usize) -> Vec<Option<WhyNot>> {
-    let mut order: Vec<usize> = (0..blocks.len()).filter(|b| blocks[*b].form.is_ok()).collect();
+    let mut order: Vec<usize> = (0..blocks.len()).filter(|b| why_not(&blocks[*b]).is_none()).collect();
     order.sort_by(|a, b| blocks[*a].score.partial_cmp(&blocks[*b].score).unwrap_or(a.cmp(b)).then(a.cmp(b)));
-    let mut verdicts: Vec<_> =
-        blocks.iter().map(|b| b.form.as_ref().err().copied().or(Some(WhyNot::NotAmongLowest))).collect();
+    let mut verdicts: Vec<_> = blocks.iter().map(|b| why_not(b).or(Some(WhyNot::NotAmongLowest))).collect();
     let (mut gone, mut left): (Vec<usize>, usize) = (Vec::new(), count);
     for b in order {
         let Ok(form) = &blocks[b].form else { continue };
@@ -76,12 +79,24 @@ pub fn choose(blocks: &[Block], count: usize) -> Vec<Option<WhyNot>> {
     verdicts
 }
 
+/// Why a block can't be chosen at all.
+fn why_not(block: &Block) -> Option<WhyNot> {
+    match (&block.form, block.score) {
+        (Err(why), _) => Some(*why),
+        (Ok(_), None) => Some(WhyNot::NoGamma),
+        (Ok(_), Some(_)) => None,
+    }
+}
+
 fn form(graph: &Graph, consumers: &[Vec<usize>], shortcut: usize) -> Result<Form, WhyNot> {
-    let &[Source::Layer(a), Source::Layer(b)] = graph.layers[shortcut].inputs.as_slice() else {
-        return Err(WhyNot::ManyInputs);
-    };
-    let (end, trunk) = (a.max(b), a.min(b));
-    let mut layers = branch(graph, trunk, end)?;
+    let inputs: Option<Vec<usize>> = graph.layers[shortcut].inputs.iter().map(|source| source.layer()).collect();
+    let mut ends = inputs.ok_or(WhyNot::NoTrunk)?;
+    ends.sort_unstable();
+    let trunk = ends.remove(0);
+    if ends.contains(&trunk) || ends.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(WhyNot::AddsTwice);
+    }
+    let mut layers = branches(graph, trunk, &ends)?;
     if layers.iter().any(|l| matches!(graph.layers[*l].op, Op::Yolo(_))) {
         return Err(WhyNot::HasHead);
     }
@@ -99,13 +114,14 @@ fn form(graph: &Graph, consumers: &[Vec<usize>], shortcut: usize) -> Result<Form
     if !passes_trunk(graph, shortcut, trunk) {
         return Err(WhyNot::Activation);
     }
-    let convolution = zeroed_by(graph, end).filter(|c| layers.contains(c)).ok_or(WhyNot::NeverZero)?;
-    Ok(Form { trunk, layers, convolution })
+    let zeroed = |end: &usize| zeroed_by(graph, *end).filter(|c| layers.contains(c)).ok_or(WhyNot::NeverZero);
+    let convolutions = ends.iter().map(zeroed).collect::<Result<Vec<_>, _>>()?;
+    Ok(Form { trunk, layers, convolutions })
 }
 
-/// The layers after `trunk` that `end` is computed from, ascending.
-fn branch(graph: &Graph, trunk: usize, end: usize) -> Result<Vec<usize>, WhyNot> {
-    let (mut layers, mut open, mut meets_trunk) = (Vec::new(), vec![end], false);
+/// The layers after `trunk` that `ends` are computed from, ascending. A branch may begin in another.
+fn branches(graph: &Graph, trunk: usize, ends: &[usize]) -> Result<Vec<usize>, WhyNot> {
+    let (mut layers, mut open, mut meets_trunk) = (Vec::new(), ends.to_vec(), false);
     let mut other = false;
     while let Some(layer) = open.pop() {
         if layer <= trunk {
@@ -182,7 +198,7 @@ mod tests {
             (C.replace("leaky", "relu") + C + "[shortcut]\nfrom=0\nactivation=relu\n", 1..3, 1),
         ];
         for (layers, range, convolution) in cases {
-            let wanted = Form { trunk: range.start - 1, layers: range.collect(), convolution };
+            let wanted = Form { trunk: range.start - 1, layers: range.collect(), convolutions: vec![convolution] };
             assert_eq!(
                 forms(&layers.replace("[shortcut]\nfrom=0\n", "[shortcut]\nactivation=linear\nfrom=0\n")),
                 [Ok(wanted)],
@@ -195,7 +211,8 @@ mod tests {
     fn what_cannot_go_says_why() {
         let linear = "activation=linear\n";
         let cases = [
-            (format!("{C}{C}[shortcut]\nfrom=0,0\n"), WhyNot::ManyInputs),
+            (format!("{C}{C}[shortcut]\nfrom=0,0\n"), WhyNot::AddsTwice),
+            (format!("{C}{C}{C}[shortcut]\nfrom=0,1\nactivation=relu\n"), WhyNot::Activation),
             (format!("{C}{C}[route]\nlayers=0\n{C}[shortcut]\nfrom=1\n"), WhyNot::NoTrunk),
             (format!("{C}[convolutional]\nBN=3\n[shortcut]\nfrom=0\n{linear}"), WhyNot::ChannelsDiffer),
             (format!("{C}{C}{C}[shortcut]\nfrom=0\n{linear}[route]\nlayers=1\n"), WhyNot::ReadElsewhere),
@@ -214,12 +231,31 @@ mod tests {
                 ),
                 WhyNot::NeverZero,
             ),
-            (format!("{C}[convolutional]\nfilters=4\nactivation=leaky\n[shortcut]\nfrom=0\n{linear}"), WhyNot::NoGamma),
             (format!("{C}{C}[shortcut]\nfrom=0\nactivation=relu\n"), WhyNot::Activation),
         ];
         for (layers, wanted) in cases {
             assert_eq!(forms(&layers), [Err(wanted)], "{layers}");
         }
+    }
+
+    #[test]
+    fn a_shortcut_of_three_maps_goes_with_both_branches() {
+        let wanted = Form { trunk: 0, layers: vec![1, 2, 3, 4], convolutions: vec![1, 3] };
+        let parallel = format!("{C}{C}[route]\nlayers=0\n{C}[shortcut]\nfrom=0,1\nactivation=linear\n");
+        assert_eq!(forms(&parallel), [Ok(wanted)]);
+        let nested = format!("{C}{C}{C}[shortcut]\nfrom=0,1\nactivation=linear\n");
+        assert_eq!(forms(&nested), [Ok(Form { trunk: 0, layers: vec![1, 2, 3], convolutions: vec![1, 2] })]);
+    }
+
+    #[test]
+    fn a_block_without_gamma_goes_once_its_effect_was_measured() {
+        let text = format!(
+            "[net]\nwidth=8\nheight=8\n{C}[convolutional]\nfilters=4\nactivation=leaky\n[shortcut]\nfrom=0\nactivation=linear\n"
+        );
+        let text = text.replace("BN", "batch_normalize=1\nfilters");
+        let network = Network::initialise(Cfg::parse(text.as_bytes()).unwrap(), 1).unwrap();
+        assert_eq!(choose(&blocks(&network, None), 1), [Some(WhyNot::NoGamma)]);
+        assert_eq!(choose(&blocks(&network, Some(&BTreeMap::from([(2, 0.1)]))), 1), [None]);
     }
 
     #[test]
@@ -235,7 +271,7 @@ mod tests {
     #[test]
     fn the_lowest_go_and_blocks_within_blocks_go_once() {
         let form = |layers: std::ops::Range<usize>| {
-            Ok(Form { trunk: layers.start - 1, layers: layers.collect(), convolution: 0 })
+            Ok(Form { trunk: layers.start - 1, layers: layers.collect(), convolutions: vec![0] })
         };
         let block = |form, score| Block { shortcut: 0, form, score: Some(score) };
         let all =

@@ -5,6 +5,8 @@
 //! that they add or multiply, routes join and slice lists, pools and upsamplings pass them on. So surgery on any
 //! cfg is: select, in every layer, the channels whose class stays.
 
+use std::collections::BTreeSet;
+
 use super::Reason;
 use crate::graph::{Graph, Op, Source};
 
@@ -31,6 +33,14 @@ pub struct Class {
     pub protected: Option<Reason>,
     /// Whether a shortcut or product ties them, or an upsampling reads them: what [`super::Groups::Frozen`] keeps.
     pub tied: bool,
+}
+
+impl Class {
+    /// The layers that write its channels.
+    #[must_use]
+    pub fn layers(&self) -> BTreeSet<usize> {
+        self.producers.iter().map(|p| p.layer).collect()
+    }
 }
 
 /// One filter of a convolution.

@@ -15,7 +15,7 @@ use super::select::{Budget, Selection};
 use super::widths::slim_graph;
 use super::{BlockPlan, Cost, Evidence, LayerPlan, Means, PruneOptions, PrunePlan, Target, WhyNot};
 use crate::graph::Graph;
-use crate::{Error, Network, Result};
+use crate::{Error, Network, Result, cost};
 
 /// Decides what goes. A removed filter is replaced by what the options say that it leaves behind: its mean activation
 /// where the `evidence` has means, say.
@@ -25,15 +25,28 @@ use crate::{Error, Network, Result};
 /// or is not there though the score goes by it.
 pub fn plan(network: &Network, options: &PruneOptions, evidence: &Evidence) -> Result<PrunePlan> {
     options.check()?;
-    let Target::Latency(at_most) = options.target else { return decide(network, options, evidence, None) };
-    let profile = options.latency_profile()?;
-    let cost = |graph: &Graph| profile.milliseconds(graph);
-    let budget = Budget { cost: &cost, at_most, unit: "ms", option: options.target.name() };
-    decide(network, options, evidence, Some(&budget))
+    let profile = if options.has_latency() { Some(options.latency_profile()?) } else { None };
+    let milliseconds = |graph: &Graph| profile.as_ref().map_or(0.0, |profile| profile.milliseconds(graph));
+    let parameters = |graph: &Graph| cost::parameters(graph) as f64;
+    let budget = |target: Target| {
+        let (cost, unit): (&dyn Fn(&Graph) -> f64, _) = match target {
+            Target::Channels(_) => return None,
+            Target::Flops(_) => (&cost::flops, "FLOPs"),
+            Target::Params(_) => (&parameters, "parameters"),
+            Target::Latency(_) => (&milliseconds, "ms"),
+        };
+        let share_of = match target {
+            Target::Latency(_) => None,
+            _ => Some((target.value(), cost(&network.graph))),
+        };
+        let at_most = share_of.map_or(target.value(), |(share, whole)| whole * (1.0 - share));
+        Some(Budget { cost, at_most, unit, option: target.name(), share_of })
+    };
+    decide(network, options, evidence, &options.targets().filter_map(budget).collect::<Vec<_>>())
 }
 
-/// Decides what goes to keep within a budget of any kind, milliseconds on some device, say: as [`plan`], with
-/// `budget` in place of the options' target.
+/// Decides what goes to keep within budgets of any kind, milliseconds on some device, say: as [`plan`], with `budgets` in
+/// place of the options' targets.
 ///
 /// # Errors
 /// As [`plan`].
@@ -41,18 +54,13 @@ pub fn plan_within(
     network: &Network,
     options: &PruneOptions,
     evidence: &Evidence,
-    budget: &Budget,
+    budgets: &[Budget],
 ) -> Result<PrunePlan> {
     options.check()?;
-    decide(network, options, evidence, Some(budget))
+    decide(network, options, evidence, budgets)
 }
 
-fn decide(
-    network: &Network,
-    options: &PruneOptions,
-    evidence: &Evidence,
-    budget: Option<&Budget>,
-) -> Result<PrunePlan> {
+fn decide(network: &Network, options: &PruneOptions, evidence: &Evidence, budgets: &[Budget]) -> Result<PrunePlan> {
     evidence.check(network)?;
     options.score.check(evidence)?;
     let blocks = blocks::blocks(network, evidence.blocks.as_ref());
@@ -67,9 +75,9 @@ fn decide(
     let readers = Readers::of(&shallow, &channels, &constants);
     let limits = Limits::of(&shallow.graph, &channels, &scores, readers, options);
     let selection = Selection { graph: &shallow.graph, channels: &channels, scores: &scores, limits: &limits };
-    let fates = match budget {
-        Some(budget) => selection.within(budget, options)?,
-        None => selection.towards(options, &network.graph)?,
+    let fates = match budgets {
+        [] => selection.share(options.target.value()),
+        budgets => selection.within(budgets, options)?,
     };
     let kept: Vec<bool> = fates.iter().map(|f| f.is_kept()).collect();
     let slim = slim_graph(&shallow.graph, &channels, &kept);
@@ -83,9 +91,9 @@ fn decide(
         prunable: scores.candidates.len(),
         before: Cost::of(&network.graph),
         after: Cost::of(&slim),
-        budget: budget.map(|budget| budget.spent(&network.graph, &slim)),
+        budgets: budgets.iter().map(|budget| budget.spent(&network.graph, &slim)).collect(),
         blocks: blocks.into_iter().zip(verdicts).map(|(block, stays)| block_plan(block, stays)).collect(),
-        layers: layer_plans(network, &layers, &channels, &fates, means.as_ref()),
+        layers: layer_plans(network, &layers, &channels, &fates, (means.as_ref(), evidence)),
     })
 }
 
@@ -123,7 +131,7 @@ fn layer_plans(
     layers: &[usize],
     channels: &Channels,
     fates: &[Fate],
-    means: Option<&Means>,
+    (means, evidence): (Option<&Means>, &Evidence),
 ) -> Vec<LayerPlan> {
     let plan = |(layer, c): (usize, &crate::graph::Convolution)| {
         let mut plan = LayerPlan {
@@ -134,6 +142,7 @@ fn layer_plans(
             carriers: Vec::new(),
             stays: BTreeMap::new(),
             means: means.and_then(|m| m.get(&layer)).cloned(),
+            border_gap: None,
         };
         let output = layers.binary_search(&layer).map_or(&[][..], |new| &channels.outputs[new]);
         for (filter, &class) in output.iter().enumerate() {
@@ -145,7 +154,18 @@ fn layer_plans(
             }
             plan.kept.push(filter);
         }
+        plan.border_gap = border_gap(&plan, evidence);
         plan
     };
     network.graph.convolutions().map(plan).collect()
+}
+
+/// How far the filters that go, of a layer that stays, are from their means at the border, in standard deviations.
+fn border_gap(plan: &LayerPlan, evidence: &Evidence) -> Option<f64> {
+    let of = |part: &Option<super::PerFilter>| part.as_ref()?.get(&plan.layer).cloned();
+    let (means, borders, deviations) = (plan.means.as_ref()?, of(&evidence.borders)?, of(&evidence.deviations)?);
+    let gap = |f: usize| f64::from(borders[f] - means[f]) / f64::from(deviations[f]);
+    let squares: Vec<f64> = plan.removed().filter(|f| deviations[*f] > 0.0).map(|f| gap(f).powi(2)).collect();
+    let counts = !plan.is_removed() && !squares.is_empty();
+    counts.then(|| (squares.iter().sum::<f64>() / squares.len() as f64).sqrt())
 }

@@ -1,6 +1,6 @@
 //! What was measured of a net on data: core runs nothing itself, so it comes in as numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Error, Network, Result};
 
@@ -15,12 +15,16 @@ pub type Means = PerFilter;
 pub struct Evidence {
     /// Mean activation of each filter: it takes the filter's place when that goes. act(beta) does without.
     pub means: Option<Means>,
+    /// Mean activation of each filter at the border of its map alone: told beside the means, which stand in everywhere.
+    pub borders: Option<PerFilter>,
     /// Standard deviation of each filter's activation, for [`super::Criterion::Deviation`].
     pub deviations: Option<PerFilter>,
     /// How much the loss would change without each filter, to first order, for [`super::Criterion::Taylor`].
     pub taylor: Option<PerFilter>,
     /// What the scores of a convolution layer are multiplied by: how much more accuracy its filters cost than others.
     pub factors: Option<BTreeMap<usize, f32>>,
+    /// The convolution layers that are being tried alone: only channels that just these write may go.
+    pub only: Option<BTreeSet<usize>>,
     /// What removing a residual block changes, by its shortcut layer, in place of the mean |gamma| of its branch.
     pub blocks: Option<BTreeMap<usize, f64>>,
 }
@@ -64,11 +68,15 @@ impl Evidence {
         };
         Self {
             means: renumbered(&self.means),
+            borders: renumbered(&self.borders),
             deviations: renumbered(&self.deviations),
             taylor: renumbered(&self.taylor),
             factors: self.factors.as_ref().map(|factors| {
                 let of = |(new, old): (usize, &usize)| Some((new, *factors.get(old)?));
                 layers.iter().enumerate().filter_map(of).collect()
+            }),
+            only: self.only.as_ref().map(|only| {
+                layers.iter().enumerate().filter(|(_, old)| only.contains(old)).map(|(new, _)| new).collect()
             }),
             // Blocks are chosen before layers are renumbered.
             blocks: None,
@@ -76,7 +84,12 @@ impl Evidence {
     }
 
     fn parts(&self) -> impl Iterator<Item = (&'static str, &PerFilter)> {
-        let parts = [("means", &self.means), ("deviations", &self.deviations), ("taylor scores", &self.taylor)];
+        let parts = [
+            ("means", &self.means),
+            ("border means", &self.borders),
+            ("deviations", &self.deviations),
+            ("taylor scores", &self.taylor),
+        ];
         parts.into_iter().filter_map(|(what, part)| Some((what, part.as_ref()?)))
     }
 }
@@ -108,7 +121,9 @@ mod tests {
     #[test]
     fn evidence_follows_its_layers() {
         let means = BTreeMap::from([(0, vec![1.0]), (2, vec![3.0]), (5, vec![6.0])]);
-        let evidence = Evidence { means: Some(means), ..Evidence::default() }.of_layers(&[0, 1, 4, 5]);
+        let only = Some(BTreeSet::from([1, 2, 5]));
+        let evidence = Evidence { means: Some(means), only, ..Evidence::default() }.of_layers(&[0, 1, 4, 5]);
+        assert_eq!(evidence.only, Some(BTreeSet::from([1, 3])));
         assert_eq!(evidence.means, Some(BTreeMap::from([(0, vec![1.0]), (3, vec![6.0])])));
         assert_eq!(evidence.taylor, None);
     }

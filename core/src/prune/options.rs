@@ -20,6 +20,9 @@ pub struct PruneOptions {
     pub normalise: Option<Normalise>,
     /// How much goes.
     pub target: Target,
+    /// Further targets that hold as well: the plan keeps within all. Only a target in channels is alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Target>,
     /// The profile that a target in milliseconds is predicted by: a built-in name, or the path of a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
@@ -42,6 +45,7 @@ impl Default for PruneOptions {
             join: Join::Max,
             normalise: None,
             target: Target::Channels(0.5),
+            also: Vec::new(),
             profile: None,
             layers: 0,
             left_behind: LeftBehind::default(),
@@ -63,9 +67,15 @@ impl PruneOptions {
             }
             Err(Error::at(name, format!("{value} is not in 0 to 1 (1 excluded)")).fix("give a share such as 0.7"))
         };
-        match self.target {
-            Target::Latency(ms) => self.check_latency(ms)?,
-            target => share(target.name(), target.value())?,
+        for target in self.targets() {
+            match target {
+                Target::Latency(ms) => self.check_latency(ms)?,
+                Target::Channels(_) if !self.also.is_empty() => {
+                    return Err(Error::at("channels", "is no budget, so it can't be one of several targets")
+                        .fix("give budgets in FLOPs, parameters or milliseconds, or channels alone"));
+                }
+                target => share(target.name(), target.value())?,
+            }
         }
         share("min-keep", self.min_keep)?;
         if self.multiple_of == 0 {
@@ -74,8 +84,27 @@ impl PruneOptions {
         Ok(())
     }
 
+    /// All targets.
+    pub fn targets(&self) -> impl Iterator<Item = Target> + '_ {
+        std::iter::once(self.target).chain(self.also.iter().copied())
+    }
+
+    /// Whether milliseconds are among the targets.
+    #[must_use]
+    pub fn has_latency(&self) -> bool {
+        self.targets().any(|target| matches!(target, Target::Latency(_)))
+    }
+
+    /// The same for a net of which nothing was measured: where the score goes by data, gammas stand in.
+    #[must_use]
+    pub fn without_evidence(&self) -> Self {
+        let score = self.score;
+        let score = if score.check(&super::Evidence::default()).is_ok() { score } else { Criterion::Gamma };
+        Self { score, ..self.clone() }
+    }
+
     fn check_latency(&self, ms: f64) -> Result<()> {
-        let name = self.target.name();
+        let name = Target::Latency(ms).name();
         if !(ms.is_finite() && ms > 0.0) {
             return Err(Error::at(name, format!("{ms} ms is no time")).fix("give milliseconds above 0"));
         }
@@ -87,7 +116,7 @@ impl PruneOptions {
     /// # Errors
     /// None is named, or it can't be read.
     pub fn latency_profile(&self) -> Result<Profile> {
-        let missing = || Error::at(self.target.name(), "no device is named").fix("name a profile such as hi3519a");
+        let missing = || Error::at("target-latency", "no device is named").fix("name a profile such as hi3519a");
         Profile::find(self.profile.as_deref().ok_or_else(missing)?)
     }
 }
@@ -189,6 +218,11 @@ mod tests {
             (PruneOptions { target: Target::Latency(0.0), ..good.clone() }, "target-latency: 0 ms is no time"),
             (PruneOptions { target: Target::Latency(9.0), ..good.clone() }, "target-latency: no device is named"),
             (PruneOptions { min_keep: f64::NAN, ..good.clone() }, "min-keep"),
+            (PruneOptions { also: vec![Target::Flops(0.5)], ..good.clone() }, "channels: is no budget"),
+            (
+                PruneOptions { target: Target::Flops(0.5), also: vec![Target::Params(2.0)], ..good.clone() },
+                "target-params",
+            ),
             (PruneOptions { multiple_of: 0, ..good }, "multiple-of"),
         ] {
             assert!(bad.check().unwrap_err().to_string().starts_with(name), "{name}");

@@ -29,8 +29,9 @@ pub struct PrunePlan {
     pub before: Cost,
     /// The net as it will be.
     pub after: Cost,
-    /// What was counted beside that to keep within a budget, milliseconds say.
-    pub budget: Option<Spent>,
+    /// The budgets, and what both nets take of them; none where a share of the channels was asked for.
+    #[serde(default)]
+    pub budgets: Vec<Spent>,
     /// Every shortcut, in layer order.
     pub blocks: Vec<BlockPlan>,
     /// Every convolution, in layer order.
@@ -39,6 +40,9 @@ pub struct PrunePlan {
 
 /// The share of all |gamma| that a sparsely trained net can lose without losing its accuracy at once.
 const HARMLESS_SHARE: f64 = 0.05;
+
+/// The percentage of a budget that may stay unused without a word.
+const UNUSED_PERCENT: f64 = 1.0;
 
 /// What a net costs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -54,6 +58,8 @@ pub struct Cost {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spent {
+    /// The option that set it: target-latency, say.
+    pub option: String,
     /// What is counted: ms, say.
     pub unit: String,
     /// The most that the slim net may take.
@@ -72,7 +78,7 @@ pub struct BlockPlan {
     pub shortcut: usize,
     /// The layers that go with it: branch and shortcut. Empty when the block can't go.
     pub layers: Vec<usize>,
-    /// Mean |gamma| of the convolution before the shortcut.
+    /// What it was ranked by: the measured effect of removing it, or mean |gamma| of the convolutions before the shortcut.
     pub score: Option<f64>,
     /// Why it stays; none when it goes.
     pub stays: Option<WhyNot>,
@@ -96,6 +102,10 @@ pub struct LayerPlan {
     pub stays: BTreeMap<Reason, Vec<usize>>,
     /// What each filter is replaced by when it goes (its mean activation, `[filters]`); none for act(beta).
     pub means: Option<Vec<f32>>,
+    /// How far what goes is from that at the border of the map, in standard deviations, root mean square; none where it
+    /// was not measured or nothing goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub border_gap: Option<f64>,
 }
 
 /// Tells a net from others by its layers, their widths and what each reads (FNV-1a, 64 bits).
@@ -162,7 +172,43 @@ impl PrunePlan {
                 self.gamma_share * 100.0
             ));
         }
+        warnings.extend(self.undershoot());
         warnings
+    }
+
+    /// What the budgets allow and the plan does not use, with the cause: no channel could be brought back.
+    fn undershoot(&self) -> Option<String> {
+        let share = |spent: &Spent| spent.after / spent.at_most;
+        let binding = self.budgets.iter().max_by(|a, b| share(a).total_cmp(&share(b)))?;
+        let left = 100.0 * (1.0 - share(binding));
+        if left <= UNUSED_PERCENT {
+            return None;
+        }
+        let option = &binding.option;
+        let goes = self.layers.iter().any(|l| !l.is_removed() && l.removed().next().is_some());
+        let cause = match (goes, self.removed_blocks().count()) {
+            (false, 0) => format!("the net keeps within --{option} as it is"),
+            (false, n) => format!("the {n} residual blocks that go take more than --{option} asks for; remove fewer"),
+            (true, _) if self.options.multiple_of > 1 => {
+                format!("--multiple-of {} leaves no net nearer to --{option}", self.options.multiple_of)
+            }
+            (true, _) => format!("the next channels that could stay cost more than --{option} leaves"),
+        };
+        Some(format!("{left:.1} % of the budget stays unused: {cause}"))
+    }
+
+    /// [`LayerPlan::border_gap`] over all filters that go; none where it was not measured.
+    #[must_use]
+    pub fn border_gap(&self) -> Option<f64> {
+        let gaps = self.layers.iter().filter_map(|l| Some((l.removed().count() as f64, l.border_gap?)));
+        let (n, squares) = gaps.fold((0.0, 0.0), |(n, sum), (filters, gap)| (n + filters, sum + filters * gap * gap));
+        (n > 0.0).then(|| (squares / n).sqrt())
+    }
+
+    /// What the plan says of milliseconds.
+    #[must_use]
+    pub fn milliseconds(&self) -> Option<&Spent> {
+        self.budgets.iter().find(|spent| spent.unit == "ms")
     }
 
     /// The blocks that go.

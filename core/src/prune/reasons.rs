@@ -24,6 +24,8 @@ pub enum Reason {
     Multiple,
     /// The budget is met without it.
     BudgetMet,
+    /// Other channels alone are being tried.
+    NotTried,
     /// It carries what removed channels leave behind to a padded convolution, which sees zeros, not that constant,
     /// beyond the border.
     CarriesConstants,
@@ -43,6 +45,7 @@ impl Reason {
             Self::Balance => "balance groups",
             Self::Multiple => "fill up a multiple",
             Self::BudgetMet => "not needed for the budget",
+            Self::NotTried => "not among those that are tried",
             Self::CarriesConstants => "carry constants",
         }
     }
@@ -56,9 +59,9 @@ pub enum WhyNot {
     NotAmongLowest,
     /// It lies inside of a block that goes, or around one.
     Overlaps,
-    /// The shortcut adds more than two maps.
-    ManyInputs,
-    /// Neither map that the shortcut adds is computed from the other.
+    /// The shortcut adds one map twice.
+    AddsTwice,
+    /// No map that the shortcut adds is what the others are computed from.
     NoTrunk,
     /// The branch has another number of channels than the trunk.
     ChannelsDiffer,
@@ -72,7 +75,7 @@ pub enum WhyNot {
     NotContiguous,
     /// The branch does not end in a convolution that can be made to add nothing.
     NeverZero,
-    /// The convolution before the shortcut has no batch normalisation to rank it by.
+    /// A convolution before the shortcut has no batch normalisation to rank it by, and its effect was not measured.
     NoGamma,
     /// The shortcut's activation would change the trunk.
     Activation,

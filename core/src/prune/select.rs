@@ -4,9 +4,9 @@ use super::channels::Channels;
 use super::limits::{Fate, Limits};
 use super::scores::Scores;
 use super::widths::slim_graph;
-use super::{PruneOptions, Reason, Spent, Target};
+use super::{PruneOptions, Reason, Spent};
 use crate::graph::Graph;
-use crate::{Error, Result, cost};
+use crate::{Error, Result};
 
 /// A cost to bring down: any function of a graph, with the most that it may be.
 pub struct Budget<'a> {
@@ -18,12 +18,8 @@ pub struct Budget<'a> {
     pub unit: &'a str,
     /// The option that sets it, for messages: "target-latency".
     pub option: &'a str,
-}
-
-/// A budget that even the narrowest net exceeds.
-struct OutOfReach {
-    /// What the narrowest net costs.
-    least: f64,
+    /// Where the option is a share to remove: that, and what the whole net costs.
+    pub share_of: Option<(f64, f64)>,
 }
 
 /// Everything that a selection looks at.
@@ -49,86 +45,68 @@ impl Budget<'_> {
     #[must_use]
     pub fn spent(&self, before: &Graph, after: &Graph) -> Spent {
         let (before, after) = ((self.cost)(before), (self.cost)(after));
-        Spent { unit: self.unit.to_owned(), at_most: self.at_most, before, after }
+        Spent { option: self.option.to_owned(), unit: self.unit.to_owned(), at_most: self.at_most, before, after }
+    }
+
+    /// The error for a net that takes `least` at its narrowest; what it says can be asked for.
+    fn out_of_reach(&self, least: f64, options: &PruneOptions) -> Error {
+        let Budget { at_most, unit, option, .. } = self;
+        let limits = named_limits(options);
+        if let Some((share, whole)) = self.share_of {
+            let nearest = ((1.0 - least / whole).max(0.0) * 1000.0).floor() / 1000.0;
+            let (nearest_percent, percent) = (nearest * 100.0, share * 100.0);
+            let cause =
+                format!("at most {nearest_percent:.1} % of the {unit} can go with {limits}, but {percent:.1} % should");
+            return Error::at(option, cause).fix(format!("ask for {nearest:.3} or less, or lower min-keep"));
+        }
+        let nearest = (least * 1000.0).ceil() / 1000.0;
+        Error::at(option, format!("{at_most} {unit} can't be reached: the narrowest net with {limits} needs more"))
+            .fix(format!("ask for {nearest} {unit} or more, or lower min-keep"))
     }
 }
 
 impl Selection<'_> {
-    /// The fates that `options.target` asks for; `whole` is the net before anything went.
-    ///
-    /// # Errors
-    /// A share that can't go, naming the nearest that can.
-    pub fn towards(&self, options: &PruneOptions, whole: &Graph) -> Result<Vec<Fate>> {
-        let (cost, unit): (fn(&Graph) -> f64, _) = match options.target {
-            Target::Channels(share) => return Ok(self.lowest((self.scores.candidates.len() as f64 * share) as usize)),
-            Target::Flops(_) => (cost::flops, "FLOPs"),
-            Target::Params(_) => (|g| cost::parameters(g) as f64, "parameters"),
-            Target::Latency(_) => {
-                return Err(Error::at(options.target.name(), "is no share").fix("plan within a budget of milliseconds"));
-            }
-        };
-        let (before, share, option) = (cost(whole), options.target.value(), options.target.name());
-        let budget = Budget { cost: &cost, at_most: before * (1.0 - share), unit, option };
-        self.search(&budget).map_err(|OutOfReach { least }| {
-            // Rounded down, so that what the message says can be asked for.
-            let nearest = ((1.0 - least / before).max(0.0) * 1000.0).floor() / 1000.0;
-            let (nearest_percent, percent) = (nearest * 100.0, share * 100.0);
-            let cause = format!(
-                "at most {nearest_percent:.1} % of the {unit} can go with {}, but {percent:.1} % should",
-                named_limits(options)
-            );
-            Error::at(option, cause).fix(format!("ask for {nearest:.3} or less, or lower min-keep"))
-        })
+    /// The fates when the share of classes that score lowest are to go.
+    #[must_use]
+    pub fn share(&self, share: f64) -> Vec<Fate> {
+        self.lowest((self.scores.candidates.len() as f64 * share) as usize)
     }
 
-    /// The fates that keep within a budget, as near to it as they can.
+    /// The fates that keep within all budgets, as near as they can to the one that binds: the fewest of the lowest classes
+    /// whose loss does so, by bisection, since cost falls with every class, then refinement.
     ///
     /// # Errors
-    /// A budget that even the narrowest net exceeds, naming what that one needs.
-    pub fn within(&self, budget: &Budget, options: &PruneOptions) -> Result<Vec<Fate>> {
-        self.search(budget).map_err(|OutOfReach { least }| {
-            let Budget { at_most, unit, option, .. } = budget;
-            // Rounded up, so that what the message says can be asked for.
-            let nearest = (least * 1000.0).ceil() / 1000.0;
-            let limits = named_limits(options);
-            Error::at(option, format!("{at_most} {unit} can't be reached: the narrowest net with {limits} needs more"))
-                .fix(format!("ask for {nearest} {unit} or more, or lower min-keep"))
-        })
-    }
-
-    /// The fewest of the lowest classes whose loss keeps within the budget: bisection, since cost falls with every
-    /// class, then refinement.
-    fn search(&self, budget: &Budget) -> Result<Vec<Fate>, OutOfReach> {
-        let cost = |count| self.cost(&self.lowest(count), budget);
+    /// A budget that even the narrowest net exceeds, naming the nearest that can be asked for.
+    pub fn within(&self, budgets: &[Budget], options: &PruneOptions) -> Result<Vec<Fate>> {
         let (mut low, mut high) = (0, self.scores.candidates.len());
-        let least = cost(high);
-        if least > budget.at_most {
-            return Err(OutOfReach { least });
+        let narrowest = self.slim(&self.lowest(high));
+        if let Some(budget) = budgets.iter().find(|budget| (budget.cost)(&narrowest) > budget.at_most) {
+            return Err(budget.out_of_reach((budget.cost)(&narrowest), options));
         }
         while low < high {
             let middle = (low + high) / 2;
-            if cost(middle) <= budget.at_most {
+            if self.spent(&self.lowest(middle), budgets) <= 1.0 {
                 high = middle;
             } else {
                 low = middle + 1;
             }
         }
-        Ok(self.refine(high, budget))
+        Ok(self.refine(high, budgets))
     }
 
     /// Where the last step went below the budget (a whole multiple of channels fell at once, say), brings back what
     /// scores best, step by step, as long as the budget holds.
-    fn refine(&self, count: usize, budget: &Budget) -> Vec<Fate> {
+    fn refine(&self, count: usize, budgets: &[Budget]) -> Vec<Fate> {
         let gone = &self.scores.candidates[..count];
         let mut low = self.marked(count);
         let mut best = self.limits.settle(&low);
-        let mut spare = budget.at_most - self.cost(&best, budget);
+        let mut spare = 1.0 - self.spent(&best, budgets);
         // Layers whose next step costs more than is left, which only gets less.
         let mut dear = vec![false; self.graph.layers.len()];
         let mut trials = TRIALS;
         for candidate in gone.iter().rev() {
             let first = self.channels.classes[candidate.class].producers.first().map_or(0, |p| p.layer);
-            if spare < SPARE * budget.at_most || trials == 0 {
+            if spare < SPARE || trials == 0 {
                 break;
             }
             if dear[first] || best[candidate.class].is_kept() {
@@ -137,9 +115,9 @@ impl Selection<'_> {
             trials -= 1;
             low[candidate.class] = false;
             let fates = self.limits.settle(&low);
-            let cost = self.cost(&fates, budget);
-            if cost <= budget.at_most {
-                (best, spare) = (fates, budget.at_most - cost);
+            let spent = self.spent(&fates, budgets);
+            if spent <= 1.0 {
+                (best, spare) = (fates, 1.0 - spent);
             } else {
                 (low[candidate.class], dear[first]) = (true, true);
             }
@@ -161,9 +139,15 @@ impl Selection<'_> {
         low
     }
 
-    fn cost(&self, fates: &[Fate], budget: &Budget) -> f64 {
+    /// The largest share of a budget that the net takes: 1 is the most.
+    fn spent(&self, fates: &[Fate], budgets: &[Budget]) -> f64 {
+        let slim = self.slim(fates);
+        budgets.iter().map(|budget| (budget.cost)(&slim) / budget.at_most).fold(0.0, f64::max)
+    }
+
+    fn slim(&self, fates: &[Fate]) -> Graph {
         let kept: Vec<bool> = fates.iter().map(|f| f.is_kept()).collect();
-        (budget.cost)(&slim_graph(self.graph, self.channels, &kept))
+        slim_graph(self.graph, self.channels, &kept)
     }
 }
 

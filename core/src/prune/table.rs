@@ -4,6 +4,9 @@ use std::fmt::{Display, Formatter, Result};
 
 use super::{BlockPlan, LayerPlan, PrunePlan, Reason};
 
+/// Units that have their own lines.
+const COUNTED: [&str; 2] = ["parameters", "FLOPs"];
+
 impl Display for PrunePlan {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         writeln!(f, "{:>5}  {:>7}     {:<7} {:>6}  why more than the score keeps", "layer", "filters", "", "kept")?;
@@ -19,11 +22,13 @@ impl Display for PrunePlan {
         writeln!(f, "\nthreshold   {:.6}", self.threshold)?;
         writeln!(f, "parameters  {} -> {} ({:+.1} %)", b.params, a.params, share(params.0, params.1))?;
         writeln!(f, "BFLOPs      {:.3} -> {:.3} ({:+.1} %)", b.flops / 1e9, a.flops / 1e9, share(b.flops, a.flops))?;
-        if let Some(spent) = &self.budget {
+        for spent in self.budgets.iter().filter(|spent| !COUNTED.contains(&spent.unit.as_str())) {
             let (before, after) = (spent.before, spent.after);
             writeln!(f, "{:<10}  {before:.3} -> {after:.3} ({:+.1} %)", spent.unit, share(before, after))?;
         }
-        writeln!(f, "gamma       {:.1} % of all |gamma| goes", self.gamma_share * 100.0)
+        writeln!(f, "gamma       {:.1} % of all |gamma| goes", self.gamma_share * 100.0)?;
+        let Some(gap) = self.border_gap() else { return Ok(()) };
+        writeln!(f, "border      what goes is {gap:.2} deviations from its mean at the border of its map")
     }
 }
 
@@ -46,5 +51,5 @@ fn layer(f: &mut Formatter<'_>, l: &LayerPlan) -> Result {
 
 fn block(f: &mut Formatter<'_>, b: &BlockPlan) -> Result {
     let first = b.layers.first().copied().unwrap_or(b.shortcut);
-    writeln!(f, "  layers {first} to {}, mean |gamma| {:.6}", b.shortcut, b.score.unwrap_or(0.0))
+    writeln!(f, "  layers {first} to {}, score {:.6}", b.shortcut, b.score.unwrap_or(0.0))
 }

@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::graph::Graph;
+use crate::prune::PruneOptions;
+use crate::prune::channels::{Channels, Filter};
+use crate::prune::scores::Scores;
+
 /// The distribution of absolute BN gammas over a network.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct GammaSummary {
@@ -11,8 +16,9 @@ pub struct GammaSummary {
     pub near_zero: f64,
     /// Share that is exactly zero.
     pub zero: f64,
-    /// The largest share of all channels, smallest |gamma| first, that together hold no more than a hundredth of all
-    /// |gamma|: what can be pruned without much harm.
+    /// The share of the prunable channels, in the order in which pruning takes them, that together hold no more than a
+    /// hundredth of all |gamma|: a share of channels that can be asked for without much harm. 0 where only gammas are
+    /// known, not the net that they belong to.
     #[serde(default)]
     pub safe: f64,
     /// The same by layer.
@@ -89,9 +95,16 @@ mod counts {
 }
 
 /// The share of all |gamma| that counts as little.
-const LITTLE: f32 = 0.01;
+const LITTLE: f64 = 0.01;
 
 impl GammaSummary {
+    /// Summarises the gammas of the layers of a net; none for no gammas.
+    #[must_use]
+    pub fn of_net<'a>(graph: &Graph, layers: impl IntoIterator<Item = (usize, &'a [f32])>) -> Option<Self> {
+        let layers: Vec<(usize, &[f32])> = layers.into_iter().collect();
+        Some(Self { safe: safe_share(graph, &layers), ..Self::new(layers.iter().copied())? })
+    }
+
     /// Summarises the gammas of layers, given as `(layer, gammas)`; none for no gammas.
     #[must_use]
     pub fn new<'a>(layers: impl IntoIterator<Item = (usize, &'a [f32])>) -> Option<Self> {
@@ -103,16 +116,11 @@ impl GammaSummary {
         let limit = top.iter().sum::<f32>() / top.len() as f32 / 100.0;
         let share = |n: usize, of: usize| n as f64 / of as f64;
         let near_zero = |sorted: &[f32]| share(sorted.partition_point(|g| *g <= limit), sorted.len());
-        let (total, mut sum) = (sorted.iter().sum::<f32>(), 0.0);
-        let safe = sorted.iter().take_while(|g| {
-            sum += **g;
-            sum <= LITTLE * total
-        });
         Some(Self {
             quantiles,
             near_zero: near_zero(&sorted),
             zero: share(sorted.partition_point(|g| *g == 0.0), sorted.len()),
-            safe: share(safe.count(), sorted.len()),
+            safe: 0.0,
             layers: layers
                 .iter()
                 .filter_map(|(layer, gammas)| {
@@ -127,6 +135,28 @@ impl GammaSummary {
                 .collect(),
         })
     }
+}
+
+/// The share of the classes of channels that may go, by the order of the default options, that hold little of all gammas.
+fn safe_share(graph: &Graph, layers: &[(usize, &[f32])]) -> f64 {
+    let channels = Channels::of(graph);
+    let mut filters: Vec<Option<Vec<f32>>> = vec![None; graph.layers.len()];
+    for (layer, gammas) in layers {
+        filters[*layer] = Some(gammas.iter().map(|g| g.abs()).collect());
+    }
+    let total: f64 = filters.iter().flatten().flatten().map(|g| f64::from(*g)).sum();
+    let scores = Scores::of_filters(&channels, filters, &PruneOptions::default(), None);
+    let held = |class: usize| -> f64 {
+        let of = |p: &Filter| scores.filters[p.layer].as_ref().map_or(0.0, |gammas| f64::from(gammas[p.filter]));
+        channels.classes[class].producers.iter().map(of).sum()
+    };
+    let mut sum = 0.0;
+    let little = scores.candidates.iter().take_while(|candidate| {
+        sum += held(candidate.class);
+        sum <= LITTLE * total
+    });
+    // Rounded down, so that the share can be asked for and takes no more.
+    (little.count() as f64 / scores.candidates.len().max(1) as f64 * 1e3).floor() / 1e3
 }
 
 /// Absolute values, ascending.
@@ -145,17 +175,42 @@ fn quantiles(sorted: &[f32]) -> Option<[f32; 5]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Network;
+    use crate::darknet::Cfg;
+    use crate::prune::{self, Evidence, Target};
 
     #[test]
     fn gammas_are_summarised_by_size_whatever_their_sign() {
         let summary = GammaSummary::new([(0, &[0.0, -1.0, 0.5][..]), (3, &[0.0, 0.001])]).unwrap();
         assert_eq!(summary.quantiles, [0.0, 0.0, 0.001, 0.5, 1.0]);
-        assert_eq!((summary.zero, summary.near_zero, summary.safe), (0.4, 0.6, 0.6));
+        assert_eq!((summary.zero, summary.near_zero), (0.4, 0.6));
         let histogram = Histogram::of(&[0.0, 0.001]);
         let quantiles = [0.0, 0.0, 0.0, 0.0, 0.001];
         let layer = LayerGammas { layer: 3, channels: 2, quantiles, near_zero: 1.0, histogram };
         assert_eq!(summary.layers[1], layer);
         assert_eq!(GammaSummary::new([]), None);
+    }
+
+    #[test]
+    fn what_is_safe_is_a_share_that_pruning_can_be_asked_for() {
+        let c = "[convolutional]\nbatch_normalize=1\nfilters=4\nactivation=leaky\n";
+        let cfg = format!(
+            "[net]\nwidth=8\nheight=8\n{c}{c}{c}[shortcut]\nfrom=0\nactivation=linear\n[convolutional]\nbatch_normalize=1\nfilters=4\n"
+        );
+        let mut network = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap();
+        // Layers 0 and 2 are tied: where one is zero the other is not, so nothing of theirs goes. Layer 4 is the head.
+        for (layer, gammas) in
+            [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 0.0, 1.0]), (2, [1.0, 1.0, 0.0, 0.0]), (4, [0.0; 4])]
+        {
+            network.conv_mut(layer).norm.as_mut().unwrap().gamma = gammas.to_vec();
+        }
+        let layers =
+            network.graph.convolutions().map(|(l, _)| (l, network.conv(l).norm.as_ref().unwrap().gamma.as_slice()));
+        let safe = GammaSummary::of_net(&network.graph, layers).unwrap().safe;
+        assert_eq!(safe, 0.375, "3 of 8 classes, though 11 of 16 gammas are zero");
+        let target = Target::Channels(safe);
+        let plan = prune::plan(&network, &PruneOptions { target, ..PruneOptions::default() }, &Evidence::default());
+        assert_eq!(plan.unwrap().gamma_share, 0.0);
     }
 
     #[test]

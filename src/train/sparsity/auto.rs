@@ -6,7 +6,7 @@
 //! left alone, its gradient would move it off zero again. All of this depends on the net and on the records of the
 //! epochs before, so that a resumed run goes on exactly.
 
-use yoloslim_core::prune::{self, Criterion, Evidence, LayerPlan, PruneOptions, PrunePlan};
+use yoloslim_core::prune::{self, Evidence, LayerPlan, PruneOptions, PrunePlan};
 use yoloslim_core::record::{EpochRecord, SparsityRecord, latest_map50};
 use yoloslim_core::{Network, Result};
 
@@ -20,6 +20,10 @@ const EASED: f64 = 0.5;
 const MOST: f64 = 0.95;
 /// Bounds of the measured pace, as a share of what the penalty alone would do.
 const PACE: [f64; 2] = [0.2, 1.25];
+
+/// The share of the bound that a penalty must have aimed at in an epoch for the pace to say that gammas resist: what moves
+/// less is moved by noise.
+const TOLD_BY: f64 = 0.05;
 
 /// The controller.
 pub(in crate::train) struct Auto<'a> {
@@ -48,12 +52,18 @@ impl Auto<'_> {
         ((self.epochs as f64 * DEADLINE) as usize).max(1)
     }
 
-    /// What is planned for while training. Nobody measures evidence then, so where the score goes by that, the smallest
-    /// gammas stand in: once they are zero, such a score is near zero too.
-    fn in_training(&self) -> PruneOptions {
-        let score = self.target.score;
-        let score = if score.check(&Evidence::default()).is_ok() { score } else { Criterion::Gamma };
-        PruneOptions { score, ..self.target.clone() }
+    /// What pruning would take of the net as it is now. Nobody measures evidence while training, so where the score goes
+    /// by that, the smallest gammas stand in: once they are zero, such a score is near zero too.
+    fn targets(&self, network: &Network) -> Result<Vec<bool>> {
+        Ok(targets(network, &prune::plan(network, &self.target.without_evidence(), &Evidence::default())?))
+    }
+
+    /// How many channels pruning would take of a trained net whose gamma is not zero.
+    ///
+    /// # Errors
+    /// A target that this net can't be pruned to.
+    pub fn left(&self, network: &Network) -> Result<usize> {
+        Ok(gammas(network).zip(self.targets(network)?).filter(|(gamma, target)| *target && *gamma != 0.0).count())
     }
 
     /// The penalty of the epoch about to start and its record. `network` is the net as it is now, `start` the mAP@0.5
@@ -68,8 +78,7 @@ impl Auto<'_> {
         history: &[EpochRecord],
         start: Option<f64>,
     ) -> Result<(Penalty, SparsityRecord)> {
-        let plan = prune::plan(network, &self.in_training(), &Evidence::default())?;
-        let targets = targets(network, &plan);
+        let targets = self.targets(network)?;
         let mut sizes: Vec<f32> = gammas(network).zip(&targets).filter(|(_, t)| **t).map(|(g, _)| g.abs()).collect();
         sizes.sort_by(f32::total_cmp);
         let reached = sizes.partition_point(|g| *g == 0.0);
@@ -79,7 +88,8 @@ impl Auto<'_> {
         let last = history.last().and_then(|epoch| epoch.sparsity.as_ref());
         let drop = start.zip(latest_map50(history)).map(|(start, now)| start - now);
         let too_low = drop.is_some_and(|drop| drop > self.max_drop);
-        let pace = last.map_or(1.0, |last| pace(last, most));
+        let measured = last.map_or(1.0, |last| pace(last, most));
+        let pace = measured.clamp(PACE[0], PACE[1]);
         let needed = match (late, too_low) {
             (true, _) => f64::from(largest) / (course.now * pace).max(1e-9),
             (false, true) => EASED * f64::from(most) / (course.left * pace).max(1e-9),
@@ -96,17 +106,18 @@ impl Auto<'_> {
             start,
             eased: too_low && !late,
             late: late && too_low,
+            resisted: measured < PACE[0] && last.is_some_and(|last| last.reach > TOLD_BY * f64::from(last.bound)),
+            left: None,
         };
         Ok((Penalty { s, strategy: Strategy::Constant, targets: Some(targets) }, record))
     }
 }
 
-/// How fast the targets went down in the epoch before, as a share of what the penalty alone would have done.
+/// How fast the targets went down in the epoch before, as a share of what the penalty alone would have done: at most to
+/// zero.
 fn pace(last: &SparsityRecord, bound: f32) -> f64 {
-    if last.reach <= 0.0 {
-        return 1.0;
-    }
-    (f64::from(last.bound - bound) / last.reach).clamp(PACE[0], PACE[1])
+    let alone = last.reach.min(f64::from(last.bound));
+    if alone > 0.0 { f64::from(last.bound - bound) / alone } else { 1.0 }
 }
 
 /// For each gamma in layer order, whether its channel is going to be pruned or to become a constant.
@@ -125,7 +136,7 @@ fn gammas(network: &Network) -> impl Iterator<Item = f32> + '_ {
 mod tests {
     use super::*;
     use yoloslim_core::darknet::Cfg;
-    use yoloslim_core::prune::Target;
+    use yoloslim_core::prune::{Criterion, Target};
 
     const CFG: &str = "[net]\nwidth=16\nheight=16\n\
         [convolutional]\nbatch_normalize=1\nfilters=10\nsize=3\npad=1\nactivation=leaky\n\
@@ -168,6 +179,29 @@ mod tests {
         assert!(plan.layers[0].kept.contains(&carrier));
         assert!(targets(&network, &plan)[carrier]);
         assert_eq!(targets(&network, &plan).iter().filter(|t| **t).count(), 8);
+    }
+
+    #[test]
+    fn gammas_that_resist_are_said_once_and_those_that_are_left_are_counted() {
+        let (mut network, target) = (network(), options());
+        let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
+        let course = |epoch| Course { epoch, now: 1.0, left: 8.0 };
+        let first = auto.penalty(&network, course(0), &[], None).unwrap().1;
+        assert!(!first.resisted);
+        // Nothing has moved, though the penalty would have by an eighth of the bound.
+        let mut history = vec![EpochRecord { sparsity: Some(first), ..EpochRecord::default() }];
+        let second = auto.penalty(&network, course(1), &history, None).unwrap().1;
+        assert!(second.warning(&history).unwrap().contains("holds the gammas"));
+        history.push(EpochRecord { sparsity: Some(second), ..EpochRecord::default() });
+        assert_eq!(auto.penalty(&network, course(2), &history, None).unwrap().1.warning(&history), None);
+        assert_eq!(auto.left(&network).unwrap(), 8);
+        network.conv_mut(0).norm.as_mut().unwrap().gamma[..3].fill(0.0);
+        let arrived = SparsityRecord { bound: 0.02, reach: 0.4, ..SparsityRecord::default() };
+        assert_eq!(pace(&arrived, 0.0), 1.0, "what arrives sooner than it must does not resist");
+        let left = Some(auto.left(&network).unwrap());
+        assert_eq!(left, Some(5));
+        let told = SparsityRecord { left, targets: 8, ..SparsityRecord::default() }.last_warning().unwrap();
+        assert!(told.starts_with("5 of the 8 channels"), "{told}");
     }
 
     #[test]

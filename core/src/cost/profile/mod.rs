@@ -60,7 +60,11 @@ impl Profile {
     pub const BUILT_IN: [(&str, &str); 2] =
         [("hi3519a", include_str!("hi3519a.toml")), ("hi3559a", include_str!("hi3559a.toml"))];
 
-    /// The built-in profile of that name, or else the file of that path.
+    /// The file that `cpu` names: the one that `profile measure` writes unless told otherwise, in the folder where the
+    /// program is started.
+    pub const CPU_FILE: &str = "cpu.toml";
+
+    /// The built-in profile of that name, this machine's for `cpu`, or else the file of that path.
     ///
     /// # Errors
     /// Neither is there, or the file is no profile.
@@ -68,11 +72,15 @@ impl Profile {
         if let Some((name, text)) = Self::BUILT_IN.iter().find(|(name, _)| *name == name_or_path) {
             return Self::parse(text).map_err(|e| e.inside(name));
         }
-        let path = Path::new(name_or_path);
+        let path = Path::new(if name_or_path == "cpu" { Self::CPU_FILE } else { name_or_path });
+        if name_or_path == "cpu" && !path.exists() {
+            return Err(Error::at("cpu", format!("this machine was not measured: there is no {}", Self::CPU_FILE))
+                .fix("run yoloslim profile measure, or give the path of a profile"));
+        }
         if !path.exists() {
             let names = Self::BUILT_IN.map(|(name, _)| name).join(", ");
             return Err(Error::at(name_or_path, "neither a built-in profile nor a file")
-                .fix(format!("give {names} or the path of a profile")));
+                .fix(format!("give {names}, cpu or the path of a profile")));
         }
         Self::parse(&files::read_text(path)?).map_err(|e| e.inside(path.display()))
     }
@@ -146,6 +154,8 @@ mod tests {
             assert!(message.contains(named), "{message}");
         }
         let message = Profile::find("hi3520").unwrap_err().to_string();
-        assert!(message.contains("give hi3519a, hi3559a or the path"), "{message}");
+        assert!(message.contains("give hi3519a, hi3559a, cpu or the path"), "{message}");
+        let message = Profile::find("cpu").unwrap_err().to_string();
+        assert!(message.contains("no cpu.toml; run yoloslim profile measure"), "{message}");
     }
 }

@@ -101,7 +101,7 @@ impl Criterion {
             return Ok(());
         }
         let fix = match self {
-            Self::Sensitivity => "run sensitivity, and give prune its file by --sensitivity",
+            Self::Sensitivity => "run sensitivity, and give its file by --sensitivity",
             _ => "give --data, or another score",
         };
         Err(Error::at(format!("score {}", self.name()), format!("goes by {what}, which was not measured")).fix(fix))

@@ -18,6 +18,8 @@ pub use criterion::Criterion;
 pub use join::Join;
 pub use normalise::Normalise;
 
+use std::collections::BTreeSet;
+
 use super::channels::{Channels, Class, ClassId};
 use super::{Evidence, Groups, PruneOptions, Reason};
 use crate::Network;
@@ -60,13 +62,24 @@ impl Scores {
                 filters[layer].iter_mut().flatten().for_each(|score| *score *= factor);
             }
         }
-        Self::of_filters(channels, filters, options)
+        Self::of_filters(channels, filters, options, evidence.only.as_ref())
     }
 
-    /// The scores of classes whose filters are worth `filters`, by layer.
+    /// The scores of classes whose filters are worth `filters`, by layer. Where `only` some layers are tried, the classes
+    /// that just these write have one.
     #[must_use]
-    pub fn of_filters(channels: &Channels, filters: Vec<Option<Vec<f32>>>, options: &PruneOptions) -> Self {
-        let by_class: Vec<_> = channels.classes.iter().map(|class| score(class, &filters, options)).collect();
+    pub fn of_filters(
+        channels: &Channels,
+        filters: Vec<Option<Vec<f32>>>,
+        options: &PruneOptions,
+        only: Option<&BTreeSet<usize>>,
+    ) -> Self {
+        let tried = |class: &Class| only.is_none_or(|only| class.layers() == *only);
+        let of_class = |class: &Class| {
+            let score = score(class, &filters, options)?;
+            if tried(class) { Ok(score) } else { Err(Reason::NotTried) }
+        };
+        let by_class: Vec<_> = channels.classes.iter().map(of_class).collect();
         let scored = by_class.iter().enumerate().filter_map(|(class, s)| s.as_ref().ok().map(|s| (class, *s)));
         let mut candidates: Vec<_> = scored.map(|(class, (score, rank))| Candidate { class, score, rank }).collect();
         candidates.sort_by(|a, b| a.score.total_cmp(&b.score).then(a.rank.total_cmp(&b.rank)));

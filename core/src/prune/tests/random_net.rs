@@ -201,6 +201,6 @@ pub fn some_evidence(network: &Network) -> Evidence {
         deviations: Some(per_filter(&|_, f| (f * 7 % 5) as f32 / 5.0)),
         taylor: Some(per_filter(&|_, f| (f * 5 % 7) as f32 * 1e-3)),
         factors: Some(network.graph.convolutions().map(|(layer, _)| (layer, (layer % 3) as f32 + 0.5)).collect()),
-        blocks: None,
+        ..Evidence::default()
     }
 }

@@ -51,6 +51,29 @@ proptest! {
     }
 
     #[test]
+    fn several_budgets_hold_at_once(seed in any::<u64>(), steps in 1..12usize, flops in 0.0..0.7f64, params in 0.0..0.7f64, ease in 0.1..1.0f64) {
+        let network = random_net(seed, steps);
+        let whole = PruneOptions { min_keep: 0.0, profile: Some("hi3519a".into()), ..PruneOptions::default() };
+        let profile = whole.latency_profile().unwrap();
+        let ms = profile.milliseconds(&network.graph) * (1.0 - 0.2 * ease);
+        let targets = [Target::Flops(flops), Target::Params(params), Target::Latency(ms)];
+        let several = PruneOptions { target: targets[0], also: targets[1..].to_vec(), ..whole.clone() };
+        let alone = |target| plan(&network, &PruneOptions { target, ..whole.clone() }, &Evidence::default());
+        let Ok(plan) = plan(&network, &several, &Evidence::default()) else {
+            // Then one of them can't be met by itself either.
+            prop_assert!(targets.into_iter().any(|target| alone(target).is_err()));
+            return Ok(());
+        };
+        let slim = apply(&network, &plan).unwrap().compact;
+        prop_assert!(crate::cost::flops(&slim.graph) <= (1.0 - flops) * crate::cost::flops(&network.graph));
+        let parameters = |graph| crate::cost::parameters(graph) as f64;
+        prop_assert!(parameters(&slim.graph) <= (1.0 - params) * parameters(&network.graph));
+        prop_assert!(profile.milliseconds(&slim.graph) <= ms);
+        prop_assert_eq!(plan.budgets.len(), 3);
+        prop_assert!(plan.budgets.iter().all(|spent| spent.after <= spent.at_most));
+    }
+
+    #[test]
     fn channels_whose_gamma_is_zero_change_nothing_when_they_go(seed in any::<u64>(), steps in 1..16usize) {
         let network = random_net(seed, steps);
         let mut options = PruneOptions { min_keep: 0.0, ..PruneOptions::default() };

@@ -120,7 +120,7 @@ fn each_budget_is_met_within_one_percent_of_itself_with_multiples_too() {
             let profile = Some("hi3519a".to_owned());
             let options = PruneOptions { target, profile, multiple_of, ..PruneOptions::default() };
             let plan = plan(&network, &options, &Evidence::default()).unwrap();
-            let (budget, spent) = match (target, &plan.budget) {
+            let (budget, spent) = match (target, plan.milliseconds()) {
                 (Target::Flops(share), _) => (plan.before.flops * (1.0 - share), plan.after.flops),
                 (Target::Params(share), _) => (plan.before.params as f64 * (1.0 - share), plan.after.params as f64),
                 (Target::Latency(ms), Some(ms_spent)) => (ms, ms_spent.after),

@@ -235,17 +235,41 @@ fn a_share_of_operations_or_parameters_is_met_within_one_percent() {
 fn any_cost_can_be_a_budget() {
     let network = wide_net();
     let filters = |g: &crate::graph::Graph| g.convolutions().map(|(_, c)| c.filters as f64).sum();
-    let budget = Budget { cost: &filters, at_most: 80.0, unit: "filters", option: "filters" };
-    let plan = plan_within(&network, &options(0.0), &Evidence::default(), &budget).unwrap();
+    let budget = |at_most| Budget { cost: &filters, at_most, unit: "filters", option: "filters", share_of: None };
+    let plan = plan_within(&network, &options(0.0), &Evidence::default(), &[budget(80.0)]).unwrap();
     assert_eq!(filters(&apply(&network, &plan).unwrap().compact.graph), 80.0);
-    let message = plan_within(&network, &options(0.0), &Evidence::default(), &Budget { at_most: 9.0, ..budget })
-        .unwrap_err()
-        .to_string();
+    let message = plan_within(&network, &options(0.0), &Evidence::default(), &[budget(9.0)]).unwrap_err().to_string();
     // A real channel and a carrier in each layer but the last, which no padded layer reads, and the head.
     assert!(
         message.starts_with("filters: 9 filters can't be reached: the narrowest net with groups together, min-keep 0")
     );
     assert!(message.ends_with("ask for 13 filters or more, or lower min-keep"), "{message}");
+}
+
+#[test]
+fn a_plan_says_when_it_leaves_a_part_of_its_budget_and_why() {
+    let warning = |network: &Network, options: PruneOptions| {
+        let plan = plan(network, &options, &Evidence::default()).unwrap();
+        plan.warnings().into_iter().find(|warning| warning.contains("unused"))
+    };
+    let target = Target::Flops(0.3);
+    let fine = net(&(conv(512, 1, "") + &conv(512, 1, "")), &[]);
+    assert_eq!(warning(&fine, PruneOptions { target, ..options(0.0) }), None);
+    let multiples = warning(&wide_net(), PruneOptions { target, multiple_of: 16, ..options(0.0) });
+    assert!(multiples.unwrap().contains("--multiple-of 16 leaves no net nearer to --target-flops"));
+    let blocks = PruneOptions { target: Target::Flops(0.01), layers: 2, ..options(0.0) };
+    assert!(warning(&residual_net(), blocks).unwrap().contains("the 2 residual blocks that go take more"));
+    let whole = PruneOptions { target: Target::Latency(1e6), profile: Some("hi3519a".into()), ..options(0.0) };
+    assert!(warning(&wide_net(), whole).unwrap().contains("as it is"));
+}
+
+#[test]
+fn a_class_outside_of_what_is_tried_stays_even_when_it_is_zero() {
+    let network = net(&(conv(4, 1, "") + &conv(4, 1, "")), &[(0, &[0.1, 0.2, 0.3, 0.4]), (1, &[0.0; 4])]);
+    let evidence = Evidence { only: Some([0].into()), ..Evidence::default() };
+    let plan = plan(&network, &options(0.5), &evidence).unwrap();
+    assert_eq!((plan.prunable, &plan.layers[0].kept, plan.layers[1].kept.len()), (4, &vec![2, 3], 4));
+    assert_eq!(plan.layers[1].stays[&Reason::NotTried], [0, 1, 2, 3]);
 }
 
 #[test]
@@ -320,6 +344,11 @@ fn means_or_what_else_was_asked_for_take_the_place_of_removed_channels() {
         assert_eq!(masked.conv(0).norm.as_ref().unwrap().gamma, [0.0, 5.0, 5.0, 5.0]);
         proven(&network, &plan);
     }
+    let borders = Some(BTreeMap::from([(0, vec![0.25, 0.0, 0.0, 0.0])]));
+    let deviations = Some(BTreeMap::from([(0, vec![0.25, 0.0, 0.0, 0.0])]));
+    let told = plan(&network, &options(0.13), &Evidence { borders, deviations, ..evidence }).unwrap();
+    assert_eq!((told.layers[0].border_gap, told.layers[1].border_gap, told.border_gap()), (Some(2.0), None, Some(2.0)));
+    assert!(told.to_string().contains("2.00 deviations from its mean at the border"), "{told}");
     let wrong = Evidence { means: Some(BTreeMap::from([(0, vec![0.75])])), ..Evidence::default() };
     let message = super::super::plan(&network, &options(0.13), &wrong).unwrap_err().to_string();
     assert!(message.contains("means of layer #0: 1 numbers for 4 filters"), "{message}");

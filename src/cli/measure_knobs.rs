@@ -1,0 +1,95 @@
+//! What pruning goes by beside the weights, as it is typed for `prune` and `slim`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use yoloslim::search::{BlockScore, ByData, Work};
+
+use crate::term::{Progress, Term};
+
+/// What goes by a data set.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "By measurement")]
+pub struct MeasureKnobs {
+    /// How many training images tell what filters give and are worth [default: 64 for prune, 128 for slim]
+    #[arg(long, value_name = "N", requires = "data")]
+    images: Option<usize>,
+    /// What `sensitivity` wrote: scores count by how much accuracy their group costs
+    #[arg(long, value_name = "JSON")]
+    sensitivity: Option<PathBuf>,
+    /// What residual blocks are ranked by [default: gamma]
+    #[arg(long, value_enum, value_name = "HOW")]
+    block_score: Option<BlockScoreArg>,
+    /// Plans to try for each pruning, on training images; the most accurate is carried out [default: 1]
+    #[arg(long, value_name = "N", requires = "data")]
+    candidates: Option<usize>,
+    /// Leave BN statistics as they are instead of measuring them anew on training images after pruning
+    #[arg(long)]
+    keep_statistics: bool,
+}
+
+/// [`BlockScore`] as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum BlockScoreArg {
+    /// Mean |gamma| of the convolution that ends the branch
+    Gamma,
+    /// The change of the raw heads without the block, on training images (needs --data)
+    Heads,
+    /// The accuracy lost without the block (needs --sensitivity)
+    Accuracy,
+}
+
+impl MeasureKnobs {
+    /// What was typed, over what else holds. Paths hold from any folder: a run may go on in another.
+    pub fn over(&self, options: ByData) -> ByData {
+        let lasting = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        ByData {
+            images: self.images.unwrap_or(options.images),
+            sensitivity: self.sensitivity.as_ref().map(lasting).or(options.sensitivity),
+            block_score: self.block_score.map_or(options.block_score, Into::into),
+            candidates: self.candidates.unwrap_or(options.candidates),
+            keep_statistics: self.keep_statistics || options.keep_statistics,
+        }
+    }
+}
+
+impl From<BlockScoreArg> for BlockScore {
+    fn from(typed: BlockScoreArg) -> Self {
+        match typed {
+            BlockScoreArg::Gamma => Self::Gamma,
+            BlockScoreArg::Heads => Self::Heads,
+            BlockScoreArg::Accuracy => Self::Accuracy,
+        }
+    }
+}
+
+/// A bar for each kind of work, one after the other.
+pub struct WorkBars {
+    term: Term,
+    current: Option<(&'static str, Progress)>,
+}
+
+impl WorkBars {
+    pub fn new(term: Term) -> Self {
+        Self { term, current: None }
+    }
+
+    pub fn show(&mut self, work: Work) {
+        if self.current.as_ref().is_none_or(|(what, _)| *what != work.what) {
+            self.clear();
+            self.current = Some((work.what, self.term.progress(work.of, work.what)));
+        }
+        if let Some((_, bar)) = &self.current {
+            bar.set_position(work.done as u64);
+        }
+        if work.done >= work.of {
+            self.clear();
+        }
+    }
+
+    pub fn clear(&mut self) {
+        if let Some((_, bar)) = self.current.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
