@@ -49,6 +49,7 @@ fn fit(network: Network, dataset: &Dataset, options: &TrainOptions, folder: &Pat
         threads: 2,
         workers: &Workers::alone(),
         rounding: None,
+        interrupt: train::Interrupt::never(),
     };
     let mut validate = |net: &Network| Detector::new(net, DetectOptions::for_evaluation(None))?.evaluate(dataset);
     Ok(train::run(job, &mut validate, &mut |_| {})?.network)

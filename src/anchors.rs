@@ -1,11 +1,15 @@
 //! Anchor boxes that fit a data set: k-means over box shapes with 1 - IoU as distance (Redmon and Farhadi 2016,
 //! "YOLO9000", section 2, "Dimension Clusters").
 
+mod refine;
+
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use yoloslim_core::boxes::Letterbox;
 use yoloslim_core::labels::Dataset;
 use yoloslim_core::{Error, Result};
+
+pub use refine::refine;
 
 /// Starts from other boxes; the best result counts.
 const RESTARTS: u64 = 8;
@@ -25,12 +29,14 @@ pub struct Anchors {
     pub best_possible_recall: f64,
 }
 
-/// Width and height of every label of a data set in pixels of a letterboxed input.
+/// Width and height of every label of a data set in pixels of a letterboxed input; crowds and difficult objects, which
+/// are not trained on, don't count.
 #[must_use]
 pub fn label_sizes(dataset: &Dataset, width: usize, height: usize) -> Vec<[f64; 2]> {
     let sizes = dataset.samples.iter().flat_map(|s| {
         let fit = Letterbox::new(s.width, s.height, width, height);
-        s.objects.iter().map(move |o| fit.to_net(o.bbox)).map(|b| [b.width(), b.height()])
+        let counted = s.objects.iter().filter(|o| !o.crowd && !o.difficult);
+        counted.map(move |o| fit.to_net(o.bbox)).map(|b| [b.width(), b.height()])
     });
     sizes.filter(|[w, h]| *w > 0.0 && *h > 0.0).collect()
 }
@@ -66,6 +72,15 @@ pub fn judge(sizes: &[[f64; 2]], mut anchors: Vec<[f64; 2]>) -> Anchors {
         best_possible_recall: reached as f64 / sizes.len().max(1) as f64,
         sizes: anchors.iter().map(|a| a.map(|v| v as f32)).collect(),
     }
+}
+
+/// The share of labels that overlap some anchor by more than `iou`: those that training gives to an anchor because it fits,
+/// and not only because no other does better.
+#[must_use]
+pub fn recall(sizes: &[[f64; 2]], anchors: &Anchors, iou: f64) -> f64 {
+    let anchors: Vec<[f64; 2]> = anchors.sizes.iter().map(|a| a.map(f64::from)).collect();
+    let fitting = sizes.iter().filter(|size| nearest(size, &anchors).1 > iou).count();
+    fitting as f64 / sizes.len().max(1) as f64
 }
 
 /// The IoU of two boxes with one centre.
@@ -143,6 +158,14 @@ mod tests {
     fn recall_counts_labels_that_some_anchor_resembles() {
         let fit = judge(&[[10.0, 10.0], [39.0, 10.0], [41.0, 10.0], [10.0, 2.0]], vec![[10.0, 10.0]]);
         assert_eq!(fit.best_possible_recall, 0.5);
+    }
+
+    #[test]
+    fn recall_at_an_iou_counts_labels_that_overlap_enough() {
+        let sizes = [[10.0, 10.0], [20.0, 10.0], [10.0, 2.0]];
+        let fit = judge(&sizes, vec![[10.0, 10.0]]);
+        assert!((recall(&sizes, &fit, 0.2635) - 2.0 / 3.0).abs() < 1e-12);
+        assert!((recall(&sizes, &fit, 0.6) - 1.0 / 3.0).abs() < 1e-12);
     }
 
     #[test]

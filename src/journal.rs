@@ -23,7 +23,11 @@ pub struct Journal<'a> {
     folder: PathBuf,
     /// Made with the first event, so that a resumption that has nothing to do leaves no empty file.
     events: Option<EventsFile>,
+    /// Epochs that the events don't have yet.
+    unwritten: Vec<EpochRecord>,
     begin: Instant,
+    /// Seconds that earlier processes spent on the stage.
+    before: f64,
 }
 
 /// What a stage ended with.
@@ -90,19 +94,48 @@ impl<'a> Journal<'a> {
         folder: &Path,
     ) -> Result<Self> {
         record.begin(stage, planned);
-        let journal = Self { run, record, stage, folder: folder.to_owned(), events: None, begin: Instant::now() };
+        let before = record.running.as_ref().map_or(0.0, |running| running.seconds);
+        let (folder, begin) = (folder.to_owned(), Instant::now());
+        let journal = Self { run, record, stage, folder, events: None, unwritten: Vec::new(), begin, before };
         journal.write()?;
         Ok(journal)
     }
 
-    /// Notes an epoch.
+    /// Notes an epoch. What can't be written now may be with a later epoch, so that training goes on: gives a warning.
+    #[must_use]
+    pub fn epoch(&mut self, epoch: &EpochRecord) -> Option<String> {
+        self.record.add_epoch(epoch);
+        self.unwritten.push(epoch.clone());
+        let written = self.write_events().and_then(|()| self.pause());
+        written.err().map(|e| format!("{e} (the record is written again with the next epoch)"))
+    }
+
+    /// Writes down how far the stage has come, for a process that goes on with it.
     ///
     /// # Errors
     /// A folder that can't be written.
-    pub fn epoch(&mut self, epoch: &EpochRecord) -> Result<()> {
-        self.record.add_epoch(epoch);
-        self.events(epoch.epoch + 1)?.epoch(epoch)?;
+    pub fn pause(&mut self) -> Result<()> {
+        let seconds = self.seconds();
+        self.record.running.iter_mut().for_each(|running| running.seconds = seconds);
         self.write()
+    }
+
+    /// Wall-clock time of the stage so far, that of earlier processes included.
+    fn seconds(&self) -> f64 {
+        self.before + self.begin.elapsed().as_secs_f64()
+    }
+
+    fn write_events(&mut self) -> Result<()> {
+        for epoch in self.unwritten.clone() {
+            let written = self.events(epoch.epoch + 1).and_then(|events| events.epoch(&epoch));
+            if written.is_err() {
+                // It may end in half an event, which readers stop at.
+                self.events = None;
+                return written;
+            }
+            self.unwritten.remove(0);
+        }
+        Ok(())
     }
 
     /// Measures and notes what the stage ended with.
@@ -111,6 +144,7 @@ impl<'a> Journal<'a> {
     /// An image that can't be read, or a folder that can't be written.
     pub fn end(mut self, end: End) -> Result<()> {
         let End { network, epochs, evaluation, val, size } = end;
+        self.write_events()?;
         if self.record.samples.is_empty() {
             self.record.samples = samples::choose(val, self.run)?;
         }
@@ -133,7 +167,7 @@ impl<'a> Journal<'a> {
             gammas: GammaSummary::of_net(&network.graph, gammas),
             evaluation,
             epochs,
-            seconds: self.begin.elapsed().as_secs_f64(),
+            seconds: self.seconds(),
         });
         self.write()
     }

@@ -16,8 +16,15 @@ pub struct RunConfig<O> {
     pub data: PathBuf,
     /// The command line.
     pub command: Vec<String>,
+    /// The workers that the run was started with, whose batches the options tell together.
+    #[serde(default = "one")]
+    pub workers: usize,
     /// The options of the run's kind.
     pub options: O,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// A run's folder, locked for this process and for the workers that it leads.
@@ -69,6 +76,9 @@ impl RunFolder {
                 .fix("give the folder that was given to -o when the run was started"));
         }
         let folder = if workers.leads() { Self::lock(path)? } else { Self { path: path.to_owned(), _lock: None } };
+        if workers.leads() {
+            sweep(path)?;
+        }
         let parsed = toml::from_str(&files::read_text(&config)?).map_err(|e| {
             Error::at(config.display(), e.message()).fix("undo what was changed in it, or start a new run")
         })?;
@@ -91,5 +101,38 @@ impl RunFolder {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Removes drafts of files that a killed process has left in a run's folder and in those of its stages.
+fn sweep(path: &Path) -> Result<()> {
+    let cannot = |e: std::io::Error| Error::at(path.display(), e).fix("check the folder's permissions");
+    for entry in std::fs::read_dir(path).map_err(cannot)? {
+        let entry = entry.map_err(cannot)?;
+        if entry.path().is_dir() {
+            files::remove_drafts(&entry.path())?;
+        }
+    }
+    files::remove_drafts(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yoloslim_core::darknet::Cfg;
+
+    #[test]
+    fn going_on_sweeps_the_drafts_of_a_killed_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=2\nactivation=leaky\n";
+        let start = Network::initialise(Cfg::parse(text.as_bytes()).unwrap(), 0).unwrap();
+        let config = RunConfig { data: "d".into(), command: Vec::new(), workers: 1, options: 7 };
+        drop(RunFolder::create(folder.path(), &start, &config, &Workers::alone()).unwrap());
+        std::fs::create_dir(folder.path().join("sparse")).unwrap();
+        let drafts = [".yoloslim-a1b2", "sparse/.yoloslim-c3d4"].map(|name| folder.path().join(name));
+        drafts.iter().for_each(|draft| std::fs::write(draft, "half").unwrap());
+        let (_, _, read) = RunFolder::open::<i32>(folder.path(), &Workers::alone()).unwrap();
+        assert_eq!(read, config);
+        assert!(drafts.iter().all(|draft| !draft.exists()) && folder.path().join("start.cfg").exists());
     }
 }

@@ -5,7 +5,7 @@ use yoloslim_core::labels::Dataset;
 use yoloslim_core::prune::PerFilter;
 use yoloslim_core::{Error, Network, Result};
 
-use crate::data::{Augment, Batch, Loader, LoaderOptions};
+use crate::data::{Augment, Batch, Labels, Loader, LoaderOptions};
 use crate::model::{ConvSlots, TrainNet};
 use crate::train::LossOptions;
 use crate::train::loss::yolo_loss;
@@ -74,7 +74,13 @@ fn backward(net: &mut TrainNet, heads: &[Yolo], batch: Batch, gradients: &mut [f
     let (maps, tape) = net.forward(batch.images, batch.count, batch.width, batch.height)?;
     let heads: Vec<&Yolo> = heads.iter().collect();
     let input = (batch.width, batch.height);
-    let (_, slopes) = yolo_loss(&LossOptions::default(), &heads, &maps, input, &batch.targets);
+    let (_, slopes) = yolo_loss(
+        &LossOptions::default(),
+        &heads,
+        &maps,
+        input,
+        Labels { targets: &batch.targets, ignored: &batch.ignored },
+    );
     net.backward(tape, slopes, gradients);
     Ok(())
 }
@@ -118,7 +124,9 @@ mod tests {
         let mut net = TrainNet::new(network);
         let (maps, _) = net.forward(batch.images.clone(), batch.count, batch.width, batch.height).unwrap();
         let heads: Vec<&Yolo> = heads.iter().collect();
-        yolo_loss(&LossOptions::default(), &heads, &maps, (batch.width, batch.height), &batch.targets).0.total()
+        yolo_loss(&LossOptions::default(), &heads, &maps, (batch.width, batch.height), Labels::of(&batch.targets))
+            .0
+            .total()
     }
 
     #[test]

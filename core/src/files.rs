@@ -34,15 +34,31 @@ fn cannot(what: &str, path: &Path, e: &std::io::Error) -> Error {
     match e.kind() {
         std::io::ErrorKind::NotFound => error.fix("check the path"),
         std::io::ErrorKind::PermissionDenied => error.fix("check the permissions of the file and its folder"),
-        std::io::ErrorKind::StorageFull => error.fix("free some disk space and run the same command again"),
+        std::io::ErrorKind::StorageFull => {
+            error.fix("free some disk space; then go on with a run by --resume RUN, or run another command again")
+        }
         _ => error.fix("check the path and the disk it is on"),
     }
+}
+
+/// How the names of temporary files begin.
+const DRAFT: &str = ".yoloslim-";
+
+/// Removes what killed processes have left of [`write_whole`] in a folder that no process writes to.
+pub fn remove_drafts(folder: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(folder).map_err(|e| cannot("read", folder, &e))?;
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(DRAFT)) {
+        if entry.path().is_file() {
+            std::fs::remove_file(entry.path()).map_err(|e| cannot("remove", &entry.path(), &e))?;
+        }
+    }
+    Ok(())
 }
 
 /// A temporary file in `folder`.
 #[cfg(not(unix))]
 fn draft(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new().prefix(".yoloslim-").tempfile_in(folder)
+    tempfile::Builder::new().prefix(DRAFT).tempfile_in(folder)
 }
 
 /// A temporary file in `folder` that whoever the umask lets may read: it stays.
@@ -50,7 +66,7 @@ fn draft(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
 fn draft(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::Permissions::from_mode(0o666);
-    tempfile::Builder::new().prefix(".yoloslim-").permissions(mode).tempfile_in(folder)
+    tempfile::Builder::new().prefix(DRAFT).permissions(mode).tempfile_in(folder)
 }
 
 /// Makes a folder and those above it; one that is there already is fine.

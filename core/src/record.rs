@@ -51,6 +51,9 @@ pub struct RunningStage {
     pub planned: usize,
     /// The epochs that are done.
     pub epochs: Vec<EpochRecord>,
+    /// Wall-clock time of all processes that have worked on it so far.
+    #[serde(default)]
+    pub seconds: f64,
 }
 
 /// One stage, complete.
@@ -105,6 +108,14 @@ pub struct EpochRecord {
     pub seconds: f64,
     /// Share of the time that training waited for images.
     pub waited: f64,
+    /// Batches that were left out of training, their loss or gradient being no number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// The parts of the YOLO loss.
@@ -226,7 +237,7 @@ impl RunRecord {
     /// Notes that a stage has begun, unless it is the one that a stopped run was in.
     pub fn begin(&mut self, name: &str, planned: usize) {
         if self.running.as_ref().is_none_or(|running| running.name != name) {
-            self.running = Some(RunningStage { name: name.to_owned(), planned, epochs: Vec::new() });
+            self.running = Some(RunningStage { name: name.to_owned(), planned, ..RunningStage::default() });
         }
     }
 

@@ -13,6 +13,7 @@ use yoloslim::workers::Workers;
 use yoloslim_core::record::{RunRecord, StageRecord};
 use yoloslim_core::{Error, Result};
 
+use super::interrupt::listen;
 use super::knobs::Data;
 use super::slim::run_pipeline;
 use crate::term::{self, Term};
@@ -34,6 +35,7 @@ impl Demo {
         let config = RunConfig {
             data: super::train::absolute(&self.output.join("data/data.yaml"))?,
             command: std::env::args().collect(),
+            workers: 1,
             options,
         };
         let workers = Workers::alone();
@@ -53,6 +55,7 @@ impl Demo {
             folder: folder.path(),
             threads: rayon::current_num_threads(),
             workers: &workers,
+            interrupt: listen(term, format!("yoloslim slim --resume {}", run.display()))?,
         };
         run_pipeline(&pipeline, network, &mut record, term)?;
         term::print(&table(&record))?;

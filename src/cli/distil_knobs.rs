@@ -13,15 +13,15 @@ use super::train::absolute;
 #[command(next_help_heading = "Distillation")]
 pub struct DistilKnobs {
     /// Net that teaches the one in training, of the same classes
-    #[arg(long, num_args = 2, value_names = ["CFG", "WEIGHTS"], conflicts_with = "resume")]
+    #[arg(long, num_args = 2, value_names = ["CFG", "WEIGHTS"])]
     teacher: Option<Vec<PathBuf>>,
     /// Losses that the teacher adds, each by its name and perhaps its weight: soft-targets, weighted-class, bounded-box,
     /// row-softmax, score-softmax on the heads; hint, masked, channel-wise on maps inside [default: soft-targets]
-    #[arg(long, value_delimiter = ',', value_name = "NAME[=WEIGHT],..", conflicts_with = "resume")]
+    #[arg(long, value_delimiter = ',', value_name = "NAME[=WEIGHT],..")]
     distil: Vec<DistilLoss>,
     /// Where losses on maps inside look: head0 for the input of the last convolution before head 0, 60 for layer 60,
     /// 52:60 for the student's 52 and the teacher's 60 [default: all heads]
-    #[arg(long, value_delimiter = ',', value_name = "LAYER,..", conflicts_with = "resume")]
+    #[arg(long, value_delimiter = ',', value_name = "LAYER,..")]
     hint_layers: Vec<HintLayer>,
 }
 

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::de::DeserializeOwned;
-use yoloslim::train::{Schedule, TrainOptions};
+use yoloslim::run_folder::RunConfig;
+use yoloslim::slim::SlimOptions;
+use yoloslim::train::{OnNan, Schedule, TrainOptions};
 use yoloslim_core::labels::{self, Dataset, Split};
 use yoloslim_core::{Error, Network, Result, files};
 
@@ -14,7 +16,7 @@ use crate::term::Term;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training")]
 pub struct TrainKnobs {
-    /// Images of a forward pass; of each worker, where mpirun started several
+    /// Images of a forward pass, for each worker where mpirun started several [default: 16]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Forward passes for each update of the weights
@@ -43,12 +45,28 @@ pub struct TrainKnobs {
     /// Share of training images that are mosaics of four
     #[arg(long, value_name = "SHARE")]
     mosaic: Option<f32>,
+    /// Probability that a small object is pasted a second time, where nothing is labelled [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    copy_paste: Option<f32>,
     /// Draw another input size every ten batches
     #[arg(long)]
     multi_scale: bool,
     /// Epochs between validations
     #[arg(long, value_name = "N")]
     validate_every: Option<usize>,
+    /// Epochs without a better mAP@0.5 after which training ends early; best.* has the best
+    #[arg(long, value_name = "N")]
+    patience: Option<usize>,
+    /// When the loss or its gradient is no number: stop, or skip the batch; either writes its images into nan-batch.txt
+    #[arg(long, value_enum, value_name = "HOW")]
+    on_nan: Option<OnNanName>,
+}
+
+/// [`OnNan`] as typed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OnNanName {
+    Stop,
+    Skip,
 }
 
 /// [`Schedule`] as typed.
@@ -60,37 +78,74 @@ enum ScheduleName {
 }
 
 impl TrainKnobs {
-    /// Writes what was typed over the options, for so many workers.
-    pub fn apply(&self, options: &mut TrainOptions, workers: usize) {
+    /// Writes what was typed over the options; batches are those of one worker.
+    pub fn apply(&self, options: &mut TrainOptions) {
         fn set<T: Copy>(to: &mut T, typed: Option<T>) {
             *to = typed.unwrap_or(*to);
         }
-        set(&mut options.batch, self.batch.map(|batch| batch.saturating_mul(workers)));
+        set(&mut options.batch, self.batch);
         set(&mut options.accumulate, self.accumulate);
         set(&mut options.segments, self.segments);
         set(&mut options.learning_rate, self.lr);
         set(&mut options.seed, self.seed);
         set(&mut options.augment.mosaic, self.mosaic);
+        set(&mut options.augment.copy_paste, self.copy_paste);
         set(&mut options.validate_every, self.validate_every);
         options.size = self.size.or(options.size);
+        options.patience = self.patience.or(options.patience);
         options.multi_scale |= self.multi_scale;
         options.sync_bn |= self.sync_bn;
+        if self.schedule.is_some() {
+            options.darknet = None;
+        }
         options.schedule = match self.schedule {
             Some(ScheduleName::Cosine) => Schedule::Cosine,
             Some(ScheduleName::Steps) => Schedule::Steps,
             Some(ScheduleName::Constant) => Schedule::Constant,
             None => options.schedule,
         };
+        options.on_nan = match self.on_nan {
+            Some(OnNanName::Stop) => OnNan::Stop,
+            Some(OnNanName::Skip) => OnNan::Skip,
+            None => options.on_nan,
+        };
     }
 }
 
-/// Options from a TOML file, or the defaults.
-pub fn read_options<O: DeserializeOwned + Default>(config: Option<&Path>) -> Result<O> {
+/// Options from a TOML file, or the defaults. Of a run's config.toml they are a part, and what it says of several workers
+/// together is said of one.
+pub fn read_options<O: Options>(config: Option<&Path>) -> Result<O> {
     let Some(path) = config else { return Ok(O::default()) };
-    toml::from_str(&files::read_text(path)?).map_err(|e| {
+    let text = files::read_text(path)?;
+    let of_run = toml::from_str::<toml::Table>(&text).is_ok_and(|table| table.contains_key("options"));
+    let options = match of_run {
+        true => toml::from_str::<RunConfig<O>>(&text).map(|config| config.options.of_one(config.workers)),
+        false => toml::from_str(&text),
+    };
+    options.map_err(|e| {
         let line = e.span().and_then(|s| Some(std::fs::read_to_string(path).ok()?.get(..s.start)?.lines().count()));
         Error::at(format!("{}:{}", path.display(), line.unwrap_or(1)), e.message()).fix("correct the file")
     })
+}
+
+/// Options that a file may hold.
+pub trait Options: DeserializeOwned + Default {
+    /// The options of one of so many workers.
+    fn of_one(self, workers: usize) -> Self;
+}
+
+impl Options for TrainOptions {
+    fn of_one(mut self, workers: usize) -> Self {
+        self.batch = (self.batch / workers.max(1)).max(1);
+        self
+    }
+}
+
+impl Options for SlimOptions {
+    fn of_one(mut self, workers: usize) -> Self {
+        self.train = self.train.of_one(workers);
+        self
+    }
 }
 
 /// The training and validation images of a data set, checked against the net before any work.

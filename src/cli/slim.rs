@@ -14,7 +14,9 @@ use yoloslim_core::record::RunRecord;
 use yoloslim_core::{Error, Network, Result};
 
 use super::distil_knobs::DistilKnobs;
+use super::interrupt::listen;
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
+use super::loss_knobs::LossKnobs;
 use super::measure_knobs::{MeasureKnobs, WorkBars};
 use super::profile::warn_if_uncalibrated;
 use super::prune_knobs::PruneKnobs;
@@ -34,7 +36,8 @@ pub struct Slim {
     #[arg(short, long, value_name = "RUN", required_unless_present = "resume")]
     output: Option<PathBuf>,
     /// Go on with the run in this folder, where it was stopped
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["cfg", "data", "output", "config"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["StartArgs", "data", "output", "config", "no_teacher",
+        "StageKnobs", "MeasureKnobs", "TrainKnobs", "LossKnobs", "DistilKnobs", "PruneKnobs"])]
     resume: Option<PathBuf>,
     /// Options from a TOML file such as a run's config.toml holds; what is typed here wins
     #[arg(long, value_name = "TOML")]
@@ -43,6 +46,8 @@ pub struct Slim {
     stages: StageKnobs,
     #[command(flatten)]
     train: TrainKnobs,
+    #[command(flatten)]
+    loss: LossKnobs,
     #[command(flatten)]
     distil: DistilKnobs,
     /// Fine-tune without a teacher; else the baseline teaches, or the net that --teacher names
@@ -114,6 +119,7 @@ impl Slim {
             folder: folder.path(),
             threads: rayon::current_num_threads(),
             workers,
+            interrupt: listen(term, format!("yoloslim slim --resume {}", folder.path().display()))?,
         };
         run_pipeline(&pipeline, start, &mut record, term)?;
         if !workers.leads() {
@@ -139,7 +145,9 @@ impl Slim {
         }
         let mut options: SlimOptions = read_options(self.config.as_deref())?;
         self.stages.apply(&mut options);
-        self.train.apply(&mut options.train, workers.size());
+        self.train.apply(&mut options.train);
+        options.train.batch = options.train.batch.saturating_mul(workers.size());
+        self.loss.apply(&mut options.train.loss);
         self.distil.apply(&mut options.train.distil)?;
         options.teach &= !self.no_teacher;
         options.prune = self.prune.over(options.prune);
@@ -161,7 +169,12 @@ impl Slim {
             read_teacher(options.train.distil.as_ref(), &start.graph)?;
         }
         let data = Data::read(data_path, start.graph.classes(), term)?;
-        let config = RunConfig { data: absolute(data_path)?, command: std::env::args().collect(), options };
+        let config = RunConfig {
+            data: absolute(data_path)?,
+            command: std::env::args().collect(),
+            workers: workers.size(),
+            options,
+        };
         let folder = RunFolder::create(output, &start, &config, workers)?;
         Ok((folder, start, config, data))
     }

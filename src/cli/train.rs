@@ -1,6 +1,6 @@
 //! `train`: a network and a data set to a trained network.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use yoloslim::detect::{DetectOptions, Detector};
@@ -8,13 +8,16 @@ use yoloslim::journal::{End, Journal};
 use yoloslim::report::REPORT;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::train::distil::read_teacher;
-use yoloslim::train::{self, Event, Job, Sparsity, Strategy, Strength, TrainOptions, Trained};
+use yoloslim::train::{self, Event, Interrupt, Job, Rates, Sparsity, Strategy, Strength, TrainOptions, Trained, hyp};
 use yoloslim::workers::Workers;
 use yoloslim_core::prune::{self, Evidence, PruneOptions};
 use yoloslim_core::{Error, Network, Result};
 
 use super::distil_knobs::DistilKnobs;
+use super::interrupt::listen;
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
+use super::loss_knobs::LossKnobs;
+use super::net::read_graph;
 use super::profile::warn_if_uncalibrated;
 use super::prune_knobs::PruneKnobs;
 use super::slim::read_or_begin;
@@ -30,14 +33,21 @@ pub struct Train {
     #[arg(long, value_name = "DATA", required_unless_present = "resume")]
     data: Option<PathBuf>,
     /// Folder of the run, new or empty
-    #[arg(short, long, value_name = "RUN", required_unless_present = "resume")]
+    #[arg(short, long, value_name = "RUN", required_unless_present_any = ["resume", "find_lr"])]
     output: Option<PathBuf>,
     /// Go on with the run in this folder, where it was stopped
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["cfg", "data", "output", "epochs", "config"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["StartArgs", "data", "output", "epochs", "config", "hyp",
+        "sparsity", "sparsity_strategy", "TrainKnobs", "LossKnobs", "DistilKnobs", "PruneKnobs"])]
     resume: Option<PathBuf>,
     /// Options from a TOML file; what is typed here wins
     #[arg(long, value_name = "TOML")]
     config: Option<PathBuf>,
+    /// Where schedule, batch and augmentation come from: the [net] section of the cfg, as Darknet trains
+    #[arg(long, value_enum, value_name = "FROM")]
+    hyp: Option<HypName>,
+    /// Try rising learning rates over a hundred updates and print the loss of each; writes nothing
+    #[arg(long, conflicts_with_all = ["resume", "output"])]
+    find_lr: bool,
     /// Passes over the training images
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
@@ -50,9 +60,17 @@ pub struct Train {
     #[command(flatten)]
     prune: PruneKnobs,
     #[command(flatten)]
+    loss: LossKnobs,
+    #[command(flatten)]
     distil: DistilKnobs,
     #[command(flatten)]
     knobs: TrainKnobs,
+}
+
+/// Where the hyperparameters come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum HypName {
+    Cfg,
 }
 
 /// The name of the only stage.
@@ -95,6 +113,9 @@ impl Train {
     }
 
     pub fn run(self, term: Term, workers: &Workers) -> Result<()> {
+        if self.find_lr {
+            return self.find_rate(term, workers);
+        }
         let (folder, start, config, data) = self.prepare(term, workers)?;
         let options: &TrainOptions = &config.options;
         let mut progress = TrainProgress::new(term, options.epochs);
@@ -106,7 +127,7 @@ impl Train {
             true => Some(Journal::begin(folder.path(), &mut record, STAGE, options.epochs, folder.path())?),
             false => None,
         };
-        let mut noted = Ok(());
+        let interrupt = listen(term, format!("yoloslim train --resume {}", folder.path().display()))?;
         let job = Job {
             teacher: read_teacher(options.distil.as_ref(), &start.graph)?,
             network: start,
@@ -116,18 +137,24 @@ impl Train {
             threads: rayon::current_num_threads(),
             workers,
             rounding: None,
+            interrupt,
         };
         let mut validate =
             |n: &Network| Detector::new(n, DetectOptions::for_evaluation(options.size))?.evaluate(&data.val);
         let trained = train::run(job, &mut validate, &mut |event| {
-            if let (Event::Epoch(epoch), Some(journal), Ok(())) = (&event, &mut journal, &noted) {
-                noted = journal.epoch(epoch);
-            }
+            let warning = match (&event, &mut journal) {
+                (Event::Epoch(epoch), Some(journal)) => journal.epoch(epoch),
+                _ => None,
+            };
             progress.show(event);
-        })?;
-        noted?;
+            warning.iter().for_each(|warning| progress.show(Event::Warning(warning)));
+        });
+        if let (Err(_), Some(journal)) = (&trained, &mut journal) {
+            // What went wrong first is told, not that this can't be written either.
+            let _ = journal.pause();
+        }
+        let Trained { network, epochs, evaluation } = trained?;
         let Some(journal) = journal else { return Ok(()) };
-        let Trained { network, epochs, evaluation } = trained;
         journal.end(End { network: &network, epochs, evaluation, val: &data.val, size: options.size })?;
         crate::term::print(&yoloslim::slim::table(&record))?;
         let path = folder.path().display();
@@ -146,10 +173,27 @@ impl Train {
             let data = Data::read(&config.data, start.graph.classes(), term)?;
             return Ok((folder, start, config, data));
         }
+        let (options, start, data, data_path) = self.inputs(term, workers)?;
+        let Some(output) = &self.output else {
+            return Err(Error::at("train", "-o is missing").fix("give the folder of the run"));
+        };
+        let (data_path, command) = (absolute(data_path)?, std::env::args().collect());
+        let config = RunConfig { data: data_path, command, workers: workers.size(), options };
+        let folder = RunFolder::create(output, &start, &config, workers)?;
+        Ok((folder, start, config, data))
+    }
+
+    /// What a new run works on, checked.
+    fn inputs(&self, term: Term, workers: &Workers) -> Result<(TrainOptions, Network, Data, &Path)> {
         let mut options: TrainOptions = read_options(self.config.as_deref())?;
-        self.knobs.apply(&mut options, workers.size());
+        if let (Some(HypName::Cfg), Some(cfg)) = (self.hyp, &self.start.cfg) {
+            let place = |e: Error| e.inside(cfg.display());
+            hyp::apply(&read_graph(cfg)?.0, &mut options).map_err(place)?;
+        }
+        self.knobs.apply(&mut options);
+        options.batch = options.batch.saturating_mul(workers.size());
+        self.loss.apply(&mut options.loss);
         self.distil.apply(&mut options.distil)?;
-        options.epochs = self.epochs.unwrap_or(options.epochs);
         if let Some(s) = self.sparsity {
             let strategy = self.sparsity_strategy.map_or(Strategy::default(), Strategy::from);
             options.sparsity = Some(Sparsity { s, strategy, ..Sparsity::auto() });
@@ -159,12 +203,17 @@ impl Train {
         } else {
             options.target = None;
         }
-        options.check()?;
-        let (Some(data_path), Some(output)) = (&self.data, &self.output) else {
-            return Err(Error::at("train", "--data or -o is missing").fix("give both"));
+        let Some(data_path) = &self.data else {
+            return Err(Error::at("train", "--data is missing").fix("give a data set"));
         };
+        options.check()?;
         let start = self.start.read(options.size, options.seed, term)?;
         let data = Data::read(data_path, start.graph.classes(), term)?;
+        if let (Some(schedule), true) = (&options.darknet, self.hyp.is_some()) {
+            options.epochs = schedule.epochs(data.train.samples.len(), options.batch * options.accumulate);
+        }
+        options.epochs = self.epochs.unwrap_or(options.epochs);
+        options.check()?;
         read_teacher(options.distil.as_ref(), &start.graph)?;
         if let Some(target) = &options.target {
             // A target out of reach fails here, not when it is planned for.
@@ -173,9 +222,33 @@ impl Train {
                 warn_if_uncalibrated(&target.latency_profile()?, term);
             }
         }
-        let config = RunConfig { data: absolute(data_path)?, command: std::env::args().collect(), options };
-        let folder = RunFolder::create(output, &start, &config, workers)?;
-        Ok((folder, start, config, data))
+        Ok((options, start, data, data_path))
+    }
+
+    /// Prints a table of learning rates and their losses.
+    fn find_rate(&self, term: Term, workers: &Workers) -> Result<()> {
+        let (options, start, data, _) = self.inputs(term, workers)?;
+        let bar = term.progress(train::MOST_UPDATES, "updates");
+        let job = Job {
+            teacher: read_teacher(options.distil.as_ref(), &start.graph)?,
+            network: start,
+            dataset: &data.train,
+            options: &options,
+            folder: Path::new(""),
+            threads: rayon::current_num_threads(),
+            workers,
+            rounding: None,
+            interrupt: Interrupt::never(),
+        };
+        let Rates { tried, suggested } = train::find_learning_rate(job, &mut |done| bar.set_position(done as u64))?;
+        bar.finish_and_clear();
+        if !workers.leads() {
+            return Ok(());
+        }
+        let lines = tried.iter().map(|tried| format!("{:.2e}  {:.4}\n", tried.rate, tried.loss));
+        crate::term::print(&format!("rate      loss\n{}", lines.collect::<String>()))?;
+        term.note(format!("the loss falls fastest at {suggested:.1e}: a good --lr is there or a little below"));
+        Ok(())
     }
 }
 

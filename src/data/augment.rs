@@ -25,6 +25,14 @@ pub struct Augment {
     /// Boxes that end up at most this wide or high, in pixels of the net's input, are dropped. The YOLOv3
     /// trainings use 4, which takes a good part of the objects of small-object sets away.
     pub min_box: f32,
+    /// Probability that a small object is pasted a second time, somewhere where nothing is labelled.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub copy_paste: f32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &f32) -> bool {
+    *number == 0.0
 }
 
 impl Default for Augment {
@@ -38,6 +46,7 @@ impl Default for Augment {
             scale: 0.5,
             translate: 0.1,
             min_box: 2.0,
+            copy_paste: 0.0,
         }
     }
 }
@@ -45,7 +54,17 @@ impl Default for Augment {
 impl Augment {
     /// No augmentation: training sees what inference sees.
     pub fn none() -> Self {
-        Self { mosaic: 0.0, hue: 0.0, saturation: 0.0, value: 0.0, flip: 0.0, scale: 0.0, translate: 0.0, min_box: 0.0 }
+        Self {
+            mosaic: 0.0,
+            hue: 0.0,
+            saturation: 0.0,
+            value: 0.0,
+            flip: 0.0,
+            scale: 0.0,
+            translate: 0.0,
+            min_box: 0.0,
+            copy_paste: 0.0,
+        }
     }
 
     /// Checks that every strength lies where its meaning holds.
@@ -62,6 +81,7 @@ impl Augment {
             ("scale", self.scale, 0.9),
             ("translate", self.translate, 0.9),
             ("min_box", self.min_box, 1000.0),
+            ("copy_paste", self.copy_paste, 1.0),
         ];
         for (name, value, most) in fields {
             if !(0.0..=most).contains(&value) {

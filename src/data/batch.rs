@@ -15,6 +15,9 @@ pub struct Batch {
     pub height: usize,
     /// The objects of all images, in the images' order.
     pub targets: Vec<Target>,
+    /// Regions of the images whose objects are not labelled one by one, or are too hard to be asked for: what is found
+    /// there is neither right nor wrong. Their class means nothing.
+    pub ignored: Vec<Target>,
     /// Index in the data set of each image of the whole batch; of its first tile, for a mosaic.
     pub indices: Vec<usize>,
 }
@@ -34,4 +37,28 @@ pub struct Target {
     pub w: f32,
     /// Height, in heights of the input.
     pub h: f32,
+}
+
+/// What is on the images of a batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Labels<'a> {
+    /// The objects.
+    pub targets: &'a [Target],
+    /// Regions where nothing counts as background.
+    pub ignored: &'a [Target],
+}
+
+impl<'a> Labels<'a> {
+    /// These objects, and nothing that is ignored.
+    #[must_use]
+    pub fn of(targets: &'a [Target]) -> Self {
+        Self { targets, ignored: &[] }
+    }
+}
+
+/// What is on one image in the making.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Found {
+    pub targets: Vec<Target>,
+    pub ignored: Vec<Target>,
 }

@@ -35,6 +35,8 @@ pub struct LoaderOptions {
     pub augment: Augment,
     /// Draw another input size every ten batches, from two thirds to one and a half of the net's.
     pub multi_scale: bool,
+    /// The net's coarsest stride, of which the sizes that are drawn are multiples.
+    pub stride: usize,
     /// Bytes of decoded images to keep in memory.
     pub cache_bytes: usize,
 }
@@ -50,6 +52,7 @@ impl Default for LoaderOptions {
             threads: 2,
             augment: Augment::default(),
             multi_scale: false,
+            stride: 32,
             cache_bytes: 2 << 30,
         }
     }
@@ -63,8 +66,6 @@ pub struct Loader {
     options: LoaderOptions,
 }
 
-/// Input sizes are multiples of the coarsest stride of a YOLO net.
-const STRIDE: usize = 32;
 /// Batches that share an input size.
 const BATCHES_A_SIZE: usize = 10;
 
@@ -81,10 +82,11 @@ impl Loader {
         if options.batch == 0 {
             return Err(Error::at("batch", "a batch of 0 images holds nothing").fix("set batch to at least 1"));
         }
+        let stride = options.stride.max(1);
         for (name, size) in [("width", options.width), ("height", options.height)] {
-            if size == 0 || !size.is_multiple_of(STRIDE) {
-                let error = Error::at(name, format!("{size} isn't a multiple of {STRIDE}"));
-                return Err(error.fix(format!("set {name} to {}", (size / STRIDE).max(1) * STRIDE)));
+            if size == 0 || options.multi_scale && !size.is_multiple_of(stride) {
+                let error = Error::at(name, format!("{size} isn't a multiple of {stride}, the net's coarsest stride"));
+                return Err(error.fix(format!("set {name} to {}", (size / stride).max(1) * stride)));
             }
         }
         // The largest size of multi-scale training; the bound doesn't depend on its use, so neither do the pixels.
@@ -116,8 +118,7 @@ impl Loader {
 
     /// The batches of an epoch from batch `first` on: a resumed run gets what the stopped one would have got.
     pub fn epoch(&self, epoch: usize, first: usize) -> Epoch {
-        let mut order: Vec<usize> = (0..self.samples.len()).collect();
-        order.shuffle(&mut stream(self.options.seed, epoch, Purpose::Order, 0));
+        let order = self.order(epoch);
         let loader = self.clone();
         let end = self.batches_per_epoch();
         let threads = self.options.threads;
@@ -125,16 +126,38 @@ impl Loader {
         Epoch(Prefetch::new(first.min(end)..end, threads, threads.max(1) + 1, job))
     }
 
+    /// All samples that a whole batch shows something of, mosaics' four each: what to look at when it is no good.
+    pub fn tiles(&self, epoch: usize, number: usize) -> Vec<usize> {
+        let order = self.order(epoch);
+        let (first, size) = (number * self.options.batch, self.size(epoch, number));
+        let indices = order.iter().enumerate().skip(first).take(self.options.batch);
+        let tiles = indices.flat_map(|(place, index)| {
+            let mut rng = stream(self.options.seed, epoch, Purpose::Sample, place);
+            self.composer(size).layout(*index, &mut rng).into_iter().map(|(tile, _)| tile)
+        });
+        tiles.collect()
+    }
+
+    fn composer(&self, (width, height): (usize, usize)) -> Composer<'_> {
+        Composer { samples: &self.samples, cache: &self.cache, augment: &self.options.augment, width, height }
+    }
+
+    fn order(&self, epoch: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.samples.len()).collect();
+        order.shuffle(&mut stream(self.options.seed, epoch, Purpose::Order, 0));
+        order
+    }
+
     fn batch(&self, order: &[usize], epoch: usize, number: usize) -> Result<Batch> {
         let first = number * self.options.batch;
         let indices = order[first..order.len().min(first + self.options.batch)].to_vec();
         let (width, height) = self.size(epoch, number);
         let augment = &self.options.augment;
-        let composer = Composer { samples: &self.samples, cache: &self.cache, augment, width, height };
+        let composer = self.composer((width, height));
         let share = self.options.share.of(number, self.options.batch, indices.len());
         let (mine, first) = (&indices[share.clone()], first + share.start);
         let mut images = vec![0.0; mine.len() * width * height * 3];
-        let mut targets = Vec::new();
+        let (mut targets, mut ignored) = (Vec::new(), Vec::new());
         for (image, (&index, input)) in mine.iter().zip(images.chunks_exact_mut(width * height * 3)).enumerate() {
             let mut rng = stream(self.options.seed, epoch, Purpose::Sample, first + image);
             let (canvas, found) = composer.compose(index, &mut rng)?;
@@ -142,23 +165,25 @@ impl Loader {
             let flip = rng.random::<f32>() < augment.flip;
             jitter.write(&canvas, flip, input);
             let mirrored = |cx: f32| if flip { 1.0 - cx } else { cx };
-            targets.extend(found.into_iter().map(|t| Target { image, cx: mirrored(t.cx), ..t }));
+            let placed = |t: Target| Target { image, cx: mirrored(t.cx), ..t };
+            targets.extend(found.targets.into_iter().map(placed));
+            ignored.extend(found.ignored.into_iter().map(placed));
         }
-        Ok(Batch { images, count: share.len(), whole: indices.len(), width, height, targets, indices })
+        Ok(Batch { images, count: share.len(), whole: indices.len(), width, height, targets, ignored, indices })
     }
 
     /// Width and height of a batch's images.
     fn size(&self, epoch: usize, number: usize) -> (usize, usize) {
-        let LoaderOptions { width, height, seed, multi_scale, .. } = self.options;
+        let LoaderOptions { width, height, seed, multi_scale, stride, .. } = self.options;
         if !multi_scale {
             return (width, height);
         }
-        let steps = width / STRIDE;
+        let steps = width / stride;
         let mut rng = stream(seed, epoch, Purpose::Size, number / BATCHES_A_SIZE);
         let steps_now = rng.random_range((steps * 2).div_ceil(3)..=steps * 3 / 2);
         // The other side follows in proportion, to the nearest multiple.
-        let across = (height / STRIDE * steps_now * 2 + steps) / (2 * steps);
-        (steps_now * STRIDE, across.max(1) * STRIDE)
+        let across = (height / stride * steps_now * 2 + steps) / (2 * steps);
+        (steps_now * stride, across.max(1) * stride)
     }
 }
 
@@ -275,6 +300,19 @@ mod tests {
     }
 
     #[test]
+    fn the_tiles_of_a_batch_are_told_without_making_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let loader = Loader::new(&dataset(folder.path(), 7), options()).unwrap();
+        for (number, batch) in epoch(&loader, 1, 0).iter().enumerate() {
+            let tiles = loader.tiles(1, number);
+            assert_eq!(tiles.chunks(4).map(|four| four[0]).collect::<Vec<_>>(), batch.indices);
+        }
+        let plain = LoaderOptions { augment: Augment::none(), ..options() };
+        let loader = Loader::new(&dataset(folder.path(), 7), plain).unwrap();
+        assert_eq!(loader.tiles(0, 2), epoch(&loader, 0, 2)[0].indices);
+    }
+
+    #[test]
     fn the_seed_changes_the_batches() {
         let folder = tempfile::tempdir().unwrap();
         let dataset = dataset(folder.path(), 4);
@@ -344,7 +382,7 @@ mod tests {
         let cases = [
             (&Dataset::default(), options(), "no images"),
             (&some, LoaderOptions { batch: 0, ..options() }, "at least 1"),
-            (&some, LoaderOptions { width: 400, ..options() }, "set width to 384"),
+            (&some, LoaderOptions { width: 400, multi_scale: true, ..options() }, "set width to 384"),
             (&some, LoaderOptions { height: 0, ..options() }, "set height to 32"),
         ];
         for (dataset, options, expected) in cases {

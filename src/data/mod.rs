@@ -6,6 +6,7 @@ pub mod augment;
 pub mod batch;
 mod cache;
 mod colour;
+mod copy_paste;
 pub mod image;
 pub mod inference;
 pub mod letterbox;
@@ -20,7 +21,7 @@ mod spread;
 pub mod synthetic;
 
 pub use augment::Augment;
-pub use batch::{Batch, Target};
+pub use batch::{Batch, Labels, Target};
 pub use image::Rgb;
 pub use inference::{InferenceBatch, InferenceBatches};
 pub use letterbox::letterbox;

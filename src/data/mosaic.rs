@@ -7,8 +7,9 @@ use yoloslim_core::boxes::BBox;
 use yoloslim_core::labels::Sample;
 
 use super::augment::Augment;
-use super::batch::Target;
+use super::batch::Found;
 use super::cache::ImageCache;
+use super::copy_paste;
 use super::image::Rgb;
 use super::placement::{Keep, Placement};
 use super::resample::Rect;
@@ -27,41 +28,51 @@ pub(crate) struct Composer<'a> {
 
 impl Composer<'_> {
     /// The sample `index` alone or as the first tile of a mosaic, with the objects that show.
-    pub fn compose(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<(Rgb, Vec<Target>)> {
+    pub fn compose(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<(Rgb, Found)> {
+        let mut scene = (Rgb::filled(self.width, self.height, GREY), Found::default());
+        for (index, area) in self.layout(index, rng) {
+            self.add(index, area, &mut scene)?;
+        }
+        // Random numbers are drawn only where it is on, so that other runs stay what they are.
+        if self.augment.copy_paste > 0.0 {
+            copy_paste::paste(self.augment.copy_paste, &mut scene.0, &mut scene.1, rng);
+        }
+        Ok(scene)
+    }
+
+    /// The samples that [`Composer::compose`] would put on the canvas, and where.
+    pub fn layout(&self, index: usize, rng: &mut ChaCha8Rng) -> Vec<(usize, BBox)> {
         match rng.random::<f32>() < self.augment.mosaic {
             true => self.mosaic(index, rng),
-            false => self.single(index, rng),
+            false => vec![self.single(index, rng)],
         }
     }
 
-    fn single(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<(Rgb, Vec<Target>)> {
-        let mut scene = (Rgb::filled(self.width, self.height, GREY), Vec::new());
+    fn single(&self, index: usize, rng: &mut ChaCha8Rng) -> (usize, BBox) {
         let (scale, shift_x, shift_y) = self.zoom(rng);
         let (width, height) = self.fitted(index, scale);
         let x0 = (self.width as f64 - width) / 2.0 + shift_x;
         let y0 = (self.height as f64 - height) / 2.0 + shift_y;
-        self.add(index, BBox { x0, y0, x1: x0 + width, y1: y0 + height }, &mut scene)?;
-        Ok(scene)
+        (index, BBox { x0, y0, x1: x0 + width, y1: y0 + height })
     }
 
     /// Four images around a centre on a canvas of twice the size, of which the middle is cut out at a random
     /// scale (Bochkovskiy et al. 2020, section 3.4). Both steps are one map, so each tile is resampled once.
-    fn mosaic(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<(Rgb, Vec<Target>)> {
-        let mut scene = (Rgb::filled(self.width, self.height, GREY), Vec::new());
+    fn mosaic(&self, index: usize, rng: &mut ChaCha8Rng) -> Vec<(usize, BBox)> {
         let (net_w, net_h) = (self.width as f64, self.height as f64);
         let (scale, shift_x, shift_y) = self.zoom(rng);
         // The centre is drawn from the middle half of the double canvas: half a size about its middle.
         let x = net_w / 2.0 + rng.random_range(-0.5..0.5) * net_w * scale + shift_x;
         let y = net_h / 2.0 + rng.random_range(-0.5..0.5) * net_h * scale + shift_y;
-        for tile in 0..4 {
+        let tiles = (0..4).map(|tile| {
             let index = if tile == 0 { index } else { rng.random_range(0..self.samples.len()) };
             let (width, height) = self.fitted(index, scale);
             // Tiles touch the centre with the corner that faces it: 0 lies left above, 3 right below.
             let (x0, x1) = if tile % 2 == 0 { (x - width, x) } else { (x, x + width) };
             let (y0, y1) = if tile / 2 == 0 { (y - height, y) } else { (y, y + height) };
-            self.add(index, BBox { x0, y0, x1, y1 }, &mut scene)?;
-        }
-        Ok(scene)
+            (index, BBox { x0, y0, x1, y1 })
+        });
+        tiles.collect()
     }
 
     /// A random scale, and a random shift in pixels, (scale, x, y).
@@ -81,14 +92,14 @@ impl Composer<'_> {
     }
 
     /// Puts an image and its objects on the canvas; one that doesn't show isn't even decoded.
-    fn add(&self, index: usize, area: BBox, (canvas, targets): &mut (Rgb, Vec<Target>)) -> Result<()> {
+    fn add(&self, index: usize, area: BBox, (canvas, found): &mut (Rgb, Found)) -> Result<()> {
         let clip = Rect { left: 0, top: 0, width: self.width, height: self.height };
         let Some(placement) = Placement::new(area, clip) else { return Ok(()) };
         let sample = &self.samples[index];
         let image = self.cache.get(index, &sample.image)?;
         placement.paint(&image, canvas).map_err(|e| e.inside(sample.image.display()))?;
         let keep = Keep { min_box: f64::from(self.augment.min_box) };
-        placement.place(sample, keep, (self.width, self.height), targets);
+        placement.place(sample, keep, (self.width, self.height), found);
         Ok(())
     }
 }
@@ -98,6 +109,7 @@ mod tests {
     use yoloslim_core::labels::Object;
 
     use super::*;
+    use crate::data::Target;
     use crate::data::random::{Purpose, stream};
 
     /// Images of one colour with one object that fills the left half, or none.
@@ -115,7 +127,8 @@ mod tests {
     fn scene(samples: &[Sample], augment: &Augment, index: usize, draw: usize) -> (Rgb, Vec<Target>) {
         let cache = ImageCache::new(samples.len(), 640, 1 << 20);
         let composer = Composer { samples, cache: &cache, augment, width: 96, height: 64 };
-        composer.compose(index, &mut stream(5, 0, Purpose::Sample, draw)).unwrap()
+        let (canvas, found) = composer.compose(index, &mut stream(5, 0, Purpose::Sample, draw)).unwrap();
+        (canvas, found.targets)
     }
 
     #[test]

@@ -5,7 +5,7 @@ use yoloslim_core::Result;
 use yoloslim_core::boxes::BBox;
 use yoloslim_core::labels::Sample;
 
-use super::batch::Target;
+use super::batch::{Found, Target};
 use super::image::Rgb;
 use super::resample::{Rect, resample};
 
@@ -61,11 +61,12 @@ impl Placement {
 
     /// Adds the objects of `sample` that show, as shares of a canvas of `width` x `height` pixels.
     ///
-    /// Crowds and VOC's difficult objects are no training targets, as in the data sets' own protocols.
-    pub fn place(&self, sample: &Sample, keep: Keep, (width, height): (usize, usize), targets: &mut Vec<Target>) {
+    /// Crowds and difficult objects are no training targets, as in the data sets' own protocols; where they are, nothing
+    /// is background either.
+    pub fn place(&self, sample: &Sample, keep: Keep, (width, height): (usize, usize), found: &mut Found) {
         let across = self.width / sample.width.max(1) as f64;
         let down = self.height / sample.height.max(1) as f64;
-        for object in sample.objects.iter().filter(|o| !o.crowd && !o.difficult) {
+        for object in &sample.objects {
             let b = object.bbox;
             let whole = BBox {
                 x0: self.left + b.x0 * across,
@@ -73,30 +74,45 @@ impl Placement {
                 x1: self.left + b.x1 * across,
                 y1: self.top + b.y1 * down,
             };
-            let Some(seen) = keep.visible(whole, self.shown) else { continue };
-            targets.push(Target {
+            let ignored = object.crowd || object.difficult;
+            let Some(seen) = (if ignored { cut(whole, self.shown) } else { keep.visible(whole, self.shown) }) else {
+                continue;
+            };
+            let target = Target {
                 image: 0,
                 class: object.class,
                 cx: ((seen.x0 + seen.x1) / 2.0 / width as f64) as f32,
                 cy: ((seen.y0 + seen.y1) / 2.0 / height as f64) as f32,
                 w: ((seen.x1 - seen.x0) / width as f64) as f32,
                 h: ((seen.y1 - seen.y0) / height as f64) as f32,
-            });
+            };
+            match ignored {
+                // One region is often there for every class.
+                true if found.ignored.iter().any(|other| Target { class: target.class, ..*other } == target) => {}
+                true => found.ignored.push(target),
+                false => found.targets.push(target),
+            }
         }
     }
+}
+
+/// The part of `whole` inside `shown`, if there is any.
+fn cut(whole: BBox, shown: Rect) -> Option<BBox> {
+    let (left, top) = (shown.left as f64, shown.top as f64);
+    let (right, bottom) = (left + shown.width as f64, top + shown.height as f64);
+    let seen = BBox {
+        x0: whole.x0.clamp(left, right),
+        y0: whole.y0.clamp(top, bottom),
+        x1: whole.x1.clamp(left, right),
+        y1: whole.y1.clamp(top, bottom),
+    };
+    (seen.x1 > seen.x0 && seen.y1 > seen.y0).then_some(seen)
 }
 
 impl Keep {
     /// The part of `whole` inside `shown`, if enough of it is left.
     fn visible(self, whole: BBox, shown: Rect) -> Option<BBox> {
-        let (left, top) = (shown.left as f64, shown.top as f64);
-        let (right, bottom) = (left + shown.width as f64, top + shown.height as f64);
-        let seen = BBox {
-            x0: whole.x0.clamp(left, right),
-            y0: whole.y0.clamp(top, bottom),
-            x1: whole.x1.clamp(left, right),
-            y1: whole.y1.clamp(top, bottom),
-        };
+        let seen = cut(whole, shown)?;
         let (w, h) = (seen.x1 - seen.x0, seen.y1 - seen.y0);
         let share = w * h / ((whole.x1 - whole.x0) * (whole.y1 - whole.y0));
         // A long thin object is one by nature; only what a cut has made so is judged by its aspect.
@@ -131,6 +147,31 @@ mod tests {
         for (name, whole, expected) in cases {
             assert_eq!(keep.visible(whole, CLIP), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn crowds_and_difficult_objects_are_regions_to_ignore_however_little_of_them_shows() {
+        use yoloslim_core::labels::Object;
+        let object = |class, x0, crowd, difficult| Object {
+            class,
+            bbox: bbox(x0, 10.0, x0 + 40.0, 50.0),
+            area: 1600.0,
+            crowd,
+            difficult,
+        };
+        let objects = vec![
+            object(0, 10.0, false, false),
+            object(0, -39.0, true, false),
+            object(1, -39.0, true, false),
+            object(2, 50.0, false, true),
+        ];
+        let sample = Sample { image: "a.png".into(), width: 100, height: 100, objects };
+        let mut found = Found::default();
+        let placement = Placement::new(bbox(0.0, 0.0, 100.0, 100.0), CLIP).unwrap();
+        placement.place(&sample, Keep { min_box: 2.0 }, (100, 100), &mut found);
+        assert_eq!(found.targets.len(), 1);
+        let widths: Vec<f32> = found.ignored.iter().map(|region| region.w).collect();
+        assert_eq!(widths, [0.01, 0.4], "the crowd of both classes once");
     }
 
     #[test]

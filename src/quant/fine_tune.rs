@@ -11,7 +11,7 @@ use yoloslim_core::{Network, Result};
 use super::{Quantised, Simulation, simulation};
 use crate::detect::{DetectOptions, Detector};
 use crate::model::Rounding;
-use crate::train::{self, Event, Job, TrainOptions, Trained};
+use crate::train::{self, Event, Interrupt, Job, TrainOptions, Trained};
 use crate::workers::Workers;
 
 /// Rounds as a quantised net does. The grids of activations stay what calibration chose; those of weights follow the
@@ -65,6 +65,7 @@ pub fn fine_tune(
         threads: rayon::current_num_threads(),
         workers: &Workers::alone(),
         rounding: Some(Arc::new(rounding)),
+        interrupt: Interrupt::never(),
     };
     let mut validate = |network: &Network| {
         let engine = Box::new(Simulation::new(network, quantisation));

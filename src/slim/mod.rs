@@ -25,7 +25,7 @@ use crate::journal::{End, Journal};
 use crate::prove::prove;
 use crate::report;
 use crate::search::Work;
-use crate::train::{self, Event, Job, TrainOptions};
+use crate::train::{self, Event, Interrupt, Job, TrainOptions};
 use crate::workers::Workers;
 
 /// Validation images on that picture.
@@ -50,6 +50,8 @@ pub struct Pipeline<'a> {
     pub threads: usize,
     /// Who does it together: all of them train, and the leader does the rest.
     pub workers: &'a Workers,
+    /// Who may ask to stop.
+    pub interrupt: Interrupt,
 }
 
 /// What the pipeline tells its observer.
@@ -169,6 +171,9 @@ impl Pipeline<'_> {
     ) -> Result<Network> {
         let folder = self.stage_folder(name);
         let complete = record.stage(name).is_some();
+        if !complete && self.interrupt.asked_of_any(self.workers) {
+            return Err(self.interrupt.stopped(&format!("before the stage {name}")));
+        }
         observe(Progress::Stage { name, epochs, complete });
         if complete {
             return Network::read(&folder.join("result.cfg"), &folder.join("result.weights"));
@@ -181,14 +186,22 @@ impl Pipeline<'_> {
         }
         yoloslim_core::files::create_folder(&folder)?;
         let mut journal = Journal::begin(self.folder, record, name, epochs.unwrap_or(0), &folder)?;
-        let mut noted = Ok(());
-        let Outcome { network, epochs } = run(&mut |progress| {
-            if let (Progress::Train(Event::Epoch(epoch)), Ok(())) = (&progress, &noted) {
-                noted = journal.epoch(epoch);
-            }
+        let outcome = run(&mut |progress| {
+            let warning = match &progress {
+                Progress::Train(Event::Epoch(epoch)) => journal.epoch(epoch),
+                _ => None,
+            };
             observe(progress);
-        })?;
-        noted?;
+            warning.iter().for_each(|warning| observe(Progress::Train(Event::Warning(warning))));
+        });
+        let Outcome { network, epochs } = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                // What went wrong first is told, not that this can't be written either.
+                let _ = journal.pause();
+                return Err(error);
+            }
+        };
         network.write(&folder, "result")?;
         let evaluation = self.validate(&network)?;
         let (evaluation, val, size) = (Some(evaluation), self.val, self.options.train.size);
@@ -229,6 +242,7 @@ impl Pipeline<'_> {
             threads: self.threads,
             workers: self.workers,
             rounding: None,
+            interrupt: self.interrupt.clone(),
         };
         let trained = train::run(job, &mut |n| self.validate(n), &mut |event| observe(Progress::Train(event)))?;
         Ok(Outcome { network: trained.network, epochs: trained.epochs })

@@ -107,6 +107,7 @@ impl SlimOptions {
             learning_rate: self.train.learning_rate * self.sparse_rate,
             sparsity: Some(self.sparsity.clone()),
             target: Some(self.prune.clone()),
+            patience: None,
             distil: None,
             ..self.train.clone()
         }

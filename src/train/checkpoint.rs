@@ -1,4 +1,4 @@
-//! The state of a training run between epochs, in one safetensors file that is written whole or not at all.
+//! The state of a training run between updates, in one safetensors file that is written whole or not at all.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,6 +7,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use yoloslim_core::record::EpochRecord;
 use yoloslim_core::{Error, Result, files};
 
+use super::epoch::EpochSoFar;
 use super::options::TrainOptions;
 use super::trainer::Trainer;
 
@@ -20,6 +21,29 @@ pub(super) struct Checkpoint {
     place: String,
 }
 
+/// What a run works on and may not change while it goes on.
+pub(super) struct Inputs<'a> {
+    pub options: &'a TrainOptions,
+    /// The fingerprint of the images and labels.
+    pub data: String,
+}
+
+/// How far a run has come.
+pub(super) struct Progress {
+    /// The epochs that are done.
+    pub epochs: Vec<EpochRecord>,
+    /// The one that is not, if it was begun.
+    pub under_way: Option<EpochSoFar>,
+    /// The best accuracy so far.
+    pub best: f64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { epochs: Vec::new(), under_way: None, best: f64::NEG_INFINITY }
+    }
+}
+
 /// Names of the arrays of distillation's adaptation layers, where there are any.
 const ADAPTATION: [&str; 3] = ["adaptation.parameters", "adaptation.velocity", "adaptation.gradients"];
 
@@ -27,15 +51,9 @@ const ADAPTATION: [&str; 3] = ["adaptation.parameters", "adaptation.velocity", "
 const ARRAYS: [&str; 5] = ["parameters", "statistics", "velocity", "average.parameters", "average.statistics"];
 
 impl Checkpoint {
-    /// Takes the state down after an epoch.
-    pub fn new(trainer: &Trainer, options: &TrainOptions, epochs: &[EpochRecord], best: f64) -> Self {
-        let arrays = [
-            trainer.net.parameters(),
-            trainer.net.statistics(),
-            &trainer.velocity,
-            &trainer.averages.0,
-            &trainer.averages.1,
-        ];
+    /// Takes the state down after an epoch, or in one that is under way, with nothing gathered.
+    pub fn new(trainer: &Trainer, inputs: &Inputs, progress: &Progress) -> Self {
+        let arrays = trainer.numbers();
         let adaptation = trainer.distillation.iter().flat_map(|d| ADAPTATION.into_iter().zip(d.state()));
         let arrays = ARRAYS.into_iter().zip(arrays).chain(adaptation);
         let bytes = |a: &[f32]| a.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
@@ -45,9 +63,11 @@ impl Checkpoint {
         });
         let json = |value| serde_json::to_string(&value).expect("plain data is JSON");
         let mut meta = HashMap::from([
-            ("options".to_owned(), json(serde_json::json!(options))),
-            ("epochs".to_owned(), json(serde_json::json!(epochs))),
-            ("best".to_owned(), best.to_bits().to_string()),
+            ("options".to_owned(), json(serde_json::json!(inputs.options))),
+            ("data".to_owned(), inputs.data.clone()),
+            ("epochs".to_owned(), json(serde_json::json!(progress.epochs))),
+            ("under_way".to_owned(), json(serde_json::json!(progress.under_way))),
+            ("best".to_owned(), progress.best.to_bits().to_string()),
             ("updates".to_owned(), trainer.updates.to_string()),
         ]);
         if let Some(distillation) = &trainer.distillation {
@@ -76,15 +96,18 @@ impl Checkpoint {
             .fix("start a new run, from last.cfg and last.weights beside it if you like")
     }
 
-    /// Puts the state into a fresh trainer; gives the epochs so far and the best accuracy among them.
-    pub fn resume(&self, trainer: &mut Trainer, options: &TrainOptions) -> Result<(Vec<EpochRecord>, f64)> {
+    /// Puts the state into a fresh trainer; gives how far the run has come.
+    pub fn resume(&self, trainer: &mut Trainer, inputs: &Inputs) -> Result<Progress> {
         let tensors = SafeTensors::deserialize(&self.bytes).map_err(|e| self.broken(e))?;
         let (_, header) = SafeTensors::read_metadata(&self.bytes).map_err(|e| self.broken(e))?;
         let meta = header.metadata().clone().unwrap_or_default();
         let get = |key: &str| meta.get(key).ok_or_else(|| self.broken(format!("{key} is missing")));
         let before: TrainOptions = serde_json::from_str(get("options")?).map_err(|e| self.broken(e))?;
-        if before != *options {
+        if before != *inputs.options {
             return Err(self.broken("it was written with other options"));
+        }
+        if *get("data")? != inputs.data {
+            return Err(self.broken("it was written with other images or labels"));
         }
         let parameters = trainer.net.layout().parameters();
         let statistics = trainer.net.layout().statistics();
@@ -113,8 +136,11 @@ impl Checkpoint {
                 return Err(self.broken("it was written with another teacher"));
             }
         }
-        let best = f64::from_bits(get("best")?.parse().map_err(|e| self.broken(e))?);
-        Ok((serde_json::from_str(get("epochs")?).map_err(|e| self.broken(e))?, best))
+        Ok(Progress {
+            epochs: serde_json::from_str(get("epochs")?).map_err(|e| self.broken(e))?,
+            under_way: serde_json::from_str(get("under_way")?).map_err(|e| self.broken(e))?,
+            best: f64::from_bits(get("best")?.parse().map_err(|e| self.broken(e))?),
+        })
     }
 }
 

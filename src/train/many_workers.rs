@@ -1,5 +1,8 @@
 //! Tests of what training by several workers has in common with training by one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use yoloslim_core::darknet::Cfg;
 use yoloslim_core::eval::Evaluation;
 use yoloslim_core::labels::{self, Dataset, Split};
@@ -7,8 +10,9 @@ use yoloslim_core::prune::{PruneOptions, Target};
 use yoloslim_core::{Error, Network};
 
 use super::distil::DistilOptions;
-use super::{Job, Sparsity, Strategy, TrainOptions, Trained, run};
+use super::{Interrupt, Job, OnNan, Sparsity, Strategy, TrainOptions, Trained, run};
 use crate::data::{Augment, synthetic};
+use crate::model::Rounding;
 use crate::workers::{Workers, threads};
 
 const CFG: &str = "[net]\nwidth=64\nheight=64\n\
@@ -45,6 +49,17 @@ fn train(
     workers: &Workers,
     stop_in: Option<usize>,
 ) -> yoloslim_core::Result<Trained> {
+    train_rounded(dataset, folder, options, workers, (stop_in, None))
+}
+
+/// [`train`] with something that rounds the numbers of forward passes.
+fn train_rounded(
+    dataset: &Dataset,
+    folder: &std::path::Path,
+    options: &TrainOptions,
+    workers: &Workers,
+    (stop_in, rounding): (Option<usize>, Option<Arc<dyn Rounding>>),
+) -> yoloslim_core::Result<Trained> {
     let network = Network::initialise(Cfg::parse(CFG.as_bytes())?, 1)?;
     // Its anchors lie in another order, so that its maps are moved to the student's.
     let wider = CFG.replacen("filters=8", "filters=12", 1).replace("mask=0,1", "mask=1,0");
@@ -52,7 +67,17 @@ fn train(
         Some(_) => Some(Network::initialise(Cfg::parse(wider.as_bytes())?, 7)?),
         None => None,
     };
-    let job = Job { network, teacher, dataset, options, folder, threads: 1, workers, rounding: None };
+    let job = Job {
+        network,
+        teacher,
+        dataset,
+        options,
+        folder,
+        threads: 1,
+        workers,
+        rounding,
+        interrupt: Interrupt::never(),
+    };
     let mut validations = 0;
     let mut validate = |_: &Network| {
         validations += 1;
@@ -148,6 +173,54 @@ fn without_shared_statistics_all_workers_still_hold_the_same_network() {
     assert!(together.iter().all(|(network, _)| network == &together[0].0));
     let alone = train_with(1, &dataset, &options).remove(0);
     assert!(difference(&alone.0, &together[0].0) > 1e-3, "batch statistics are each worker's own");
+}
+
+/// Makes the images of one forward pass no numbers.
+struct Poison {
+    /// Which one, from 0; none for no worker's harm.
+    at: Option<usize>,
+    seen: AtomicUsize,
+}
+
+impl Rounding for Poison {
+    fn images(&self, images: &mut [f32]) {
+        if Some(self.seen.fetch_add(1, Ordering::Relaxed)) == self.at {
+            images.fill(f32::NAN);
+        }
+    }
+    fn kernel(&self, _: usize, _: &mut [f32], _: &[f32]) {}
+    fn before(&self, _: usize, _: &mut [f32]) {}
+    fn after(&self, _: usize, _: &mut [f32]) {}
+}
+
+#[test]
+fn a_batch_that_is_no_number_for_one_worker_is_left_out_by_all() {
+    let (_folder, dataset) = data(12);
+    for (sync_bn, accumulate, on_nan) in
+        [(true, 1, OnNan::Skip), (false, 1, OnNan::Skip), (false, 2, OnNan::Skip), (true, 1, OnNan::Stop)]
+    {
+        let options = TrainOptions { sync_bn, accumulate, on_nan, ..options() };
+        let folder = tempfile::tempdir().unwrap();
+        let results = threads::run(2, |workers| {
+            let at = (workers.rank() == 1).then_some(1);
+            let rounding: Arc<dyn Rounding> = Arc::new(Poison { at, seen: AtomicUsize::new(0) });
+            train_rounded(&dataset, folder.path(), &options, workers, (None, Some(rounding)))
+        });
+        let list = std::fs::read_to_string(folder.path().join("nan-batch.txt")).unwrap();
+        assert!(list.starts_with("epoch 1, batch 2: the loss") && list.lines().count() == 1 + 4 * 4, "{list}");
+        if on_nan == OnNan::Stop {
+            let messages: Vec<String> = results.into_iter().map(|r| r.err().unwrap().to_string()).collect();
+            assert!(messages.iter().all(|m| m.contains("epoch 1, batch 2")), "{messages:?}");
+            continue;
+        }
+        let trained: Vec<Trained> = results.into_iter().map(Result::unwrap).collect();
+        assert!(trained[0].network == trained[1].network, "all workers hold the same bits");
+        for epochs in trained.iter().map(|t| &t.epochs) {
+            assert_eq!(epochs.iter().map(|e| e.skipped).collect::<Vec<_>>(), [1, 0]);
+            assert!(epochs.iter().all(|e| e.loss.boxes.is_finite()));
+        }
+        assert!(difference(&trained[0].network, &trained[0].network) == 0.0, "it is of numbers");
+    }
 }
 
 #[test]

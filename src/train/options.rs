@@ -5,6 +5,8 @@ use yoloslim_core::prune::PruneOptions;
 use yoloslim_core::{Error, Result};
 
 use super::distil::DistilOptions;
+use super::guard::OnNan;
+use super::hyp::DarknetSchedule;
 use super::loss::LossOptions;
 use super::schedule::Schedule;
 use super::sparsity::{Sparsity, Strength};
@@ -61,6 +63,14 @@ pub struct TrainOptions {
     pub loss: LossOptions,
     /// Epochs between validations; the last epoch is always validated, and with `s = "auto"` every fifth part of them.
     pub validate_every: usize,
+    /// Epochs without a better mAP@0.5 after which training ends early.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
+    /// A rate over updates that stands in for `schedule` and `warmup_epochs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub darknet: Option<DarknetSchedule>,
+    /// What happens when the loss or its gradient is no number.
+    pub on_nan: OnNan,
 }
 
 impl Default for TrainOptions {
@@ -88,6 +98,9 @@ impl Default for TrainOptions {
             plain_share: 0.1,
             loss: LossOptions::default(),
             validate_every: 1,
+            patience: None,
+            darknet: None,
+            on_nan: OnNan::Stop,
         }
     }
 }
@@ -100,6 +113,27 @@ impl TrainOptions {
         let auto = matches!(&self.sparsity, Some(Sparsity { s: Strength::Auto(_), .. }));
         let most = if auto { (self.epochs / 5).max(1) } else { usize::MAX };
         self.validate_every.clamp(1, most)
+    }
+
+    /// What is odd about them for so many training images.
+    #[must_use]
+    pub fn warnings(&self, images: usize) -> Vec<String> {
+        let (batch, accumulate) = (self.batch, self.accumulate);
+        let batches = images.div_ceil(batch.max(1));
+        let mut warnings = Vec::new();
+        if images < batch {
+            warnings.push(format!(
+                "{images} training images don't fill a batch of {batch}: each epoch is one update, which counts by its \
+                 images; give --batch {images} or fewer"
+            ));
+        }
+        if accumulate > batches.max(1) {
+            warnings.push(format!(
+                "--accumulate {accumulate} is more than the {batches} batches of an epoch: each epoch is one update, which \
+                 counts by its images"
+            ));
+        }
+        warnings
     }
 
     /// Checks that every number makes sense.
@@ -130,9 +164,20 @@ impl TrainOptions {
         for (name, value) in not_negative {
             bad(value >= 0.0 && value.is_finite(), name, value, "a number of at least 0")?;
         }
+        if self.patience == Some(0) {
+            return Err(Error::at("--patience", "0 is out of range").fix("give a number of at least 1"));
+        }
+        if self.patience.is_some() && self.sparsity.is_some() {
+            return Err(Error::at(
+                "--patience",
+                "sparsity training costs accuracy before it is done, and would end early",
+            )
+            .fix("leave --patience out"));
+        }
         self.sparsity.as_ref().map_or(Ok(()), Sparsity::check)?;
         self.target.as_ref().map_or(Ok(()), PruneOptions::check)?;
         self.distil.as_ref().map_or(Ok(()), DistilOptions::check)?;
+        self.loss.check()?;
         self.augment.check()
     }
 }

@@ -1,25 +1,24 @@
 //! The penalty of an epoch: what the controller of `--sparsity auto` says before it begins.
 
 use yoloslim_core::eval::Evaluation;
-use yoloslim_core::record::{EpochRecord, SparsityRecord};
+use yoloslim_core::record::EpochRecord;
 use yoloslim_core::{Error, Network, Result};
 
+use super::epoch::EpochSoFar;
 use super::sparsity::{Auto, Strength};
 use super::trainer::Trainer;
 use super::{Event, TrainOptions};
 
-/// Gives the trainer the penalty of the epoch after `epochs`; the controller's record, where there is one.
-pub(super) fn set_penalty(
-    trainer: &mut Trainer,
+/// The epoch after `epochs`, before its first batch: what the controller of the penalty decides, where there is one.
+pub(super) fn begin_epoch(
+    trainer: &Trainer,
     options: &TrainOptions,
     epochs: &[EpochRecord],
     validate: &mut dyn FnMut(&Network) -> Result<Evaluation>,
     observe: &mut dyn FnMut(Event),
-) -> Result<Option<SparsityRecord>> {
-    let Some(sparsity) = &options.sparsity else { return Ok(None) };
-    let Strength::Auto(_) = sparsity.s else {
-        return Ok(None);
-    };
+) -> Result<EpochSoFar> {
+    let Some(sparsity) = &options.sparsity else { return Ok(EpochSoFar::default()) };
+    let Strength::Auto(_) = sparsity.s else { return Ok(EpochSoFar::default()) };
     let Some(target) = &options.target else {
         return Err(Error::at("--sparsity auto", "no target is given").fix("give --target-flops, say"));
     };
@@ -30,11 +29,10 @@ pub(super) fn set_penalty(
     let auto = Auto { target, epochs: options.epochs, max_drop: sparsity.max_drop };
     let course = trainer.course(epochs.len(), auto.deadline());
     let (penalty, record) = auto.penalty(&trainer.averaged_network(), course, epochs, start)?;
-    trainer.set_penalty(penalty);
     if let Some(warning) = record.warning(epochs) {
         observe(Event::Warning(&warning));
     }
-    Ok(Some(record))
+    Ok(EpochSoFar::with(penalty, record))
 }
 
 /// Notes in the record of the last epoch how many of the channels to be pruned did not arrive at zero, and says so.

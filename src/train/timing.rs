@@ -59,5 +59,5 @@ fn random_batch(count: usize, width: usize, height: usize, classes: usize) -> Ba
             h: rng.random_range(0.02..0.5),
         })
         .collect();
-    Batch { images, count, whole: count, width, height, targets, indices: (0..count).collect() }
+    Batch { images, count, whole: count, width, height, targets, ignored: Vec::new(), indices: (0..count).collect() }
 }

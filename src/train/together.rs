@@ -10,8 +10,9 @@ use super::loss::LossParts;
 use super::options::TrainOptions;
 use crate::workers::{Pending, Workers};
 
-/// Gradients that travel together: many enough that the time a message takes on its way hardly counts.
-const BUCKET: usize = 1 << 20;
+/// Gradients that travel together: many enough that the time a message takes on its way hardly counts, and few enough
+/// that most of a slim net's gradients leave before its backward pass ends.
+const BUCKET: usize = 1 << 18;
 
 /// Gradients on their way to the sum over all workers. They leave in buckets as soon as they are complete, while the
 /// backward pass goes on in front of them.
@@ -52,22 +53,24 @@ impl<'w> GradientSums<'w> {
     }
 }
 
-/// The sum of all workers' parts of the loss; distillation's is their sum already.
-pub(super) fn sum_parts(workers: &Workers, parts: LossParts) -> LossParts {
-    let mut sums = [parts.boxes, parts.objectness, parts.class];
+/// The sum of all workers' parts of the loss, distillation's being their sum already, and whether any of them was
+/// `asked` to stop.
+pub(super) fn sum_parts(workers: &Workers, parts: LossParts, asked: bool) -> (LossParts, bool) {
+    let mut sums = [parts.boxes, parts.objectness, parts.class, f64::from(u8::from(asked))];
     workers.sum(&mut sums);
-    LossParts { boxes: sums[0], objectness: sums[1], class: sums[2], ..parts }
+    (LossParts { boxes: sums[0], objectness: sums[1], class: sums[2], ..parts }, sums[3] > 0.0)
 }
 
-/// Fails on all workers if one starts from other numbers, images, labels or options than the leader.
+/// Fails on all workers if one starts from other numbers, images and labels (by their fingerprint), options or teacher
+/// than the leader.
 ///
 /// # Errors
 /// Says which of them differ.
 pub(super) fn require_same(
     workers: &Workers,
     numbers: &[f32],
-    dataset: &Dataset,
-    options: &TrainOptions,
+    dataset: &str,
+    (options, teacher): (&TrainOptions, &str),
 ) -> Result<()> {
     let digest = |feed: &dyn Fn(&mut DefaultHasher)| {
         let mut hasher = DefaultHasher::new();
@@ -76,8 +79,9 @@ pub(super) fn require_same(
     };
     let digests = [
         ("weights", digest(&|h| numbers.iter().for_each(|v| v.to_bits().hash(h)))),
-        ("images or labels", digest(&|h| hash_data(dataset, h))),
+        ("images or labels", digest(&|h| dataset.hash(h))),
         ("options", digest(&|h| format!("{options:?}").hash(h))),
+        ("teacher", digest(&|h| teacher.hash(h))),
     ];
     // Halves of 64 bits are whole numbers that a double holds exactly.
     let mine: Vec<f64> = digests.iter().flat_map(|(_, d)| [(d >> 32) as f64, (d & 0xffff_ffff) as f64]).collect();
@@ -94,12 +98,15 @@ pub(super) fn require_same(
         .fix("give all of them the same files and options"))
 }
 
-/// Folders may lie elsewhere on each machine, so only the images' names count.
-fn hash_data(dataset: &Dataset, hasher: &mut DefaultHasher) {
+/// Tells data sets apart by the images' names and their labels. Folders may lie elsewhere on each machine, so that only
+/// the names in them count.
+pub(super) fn fingerprint(dataset: &Dataset) -> String {
+    let mut hasher = blake3::Hasher::new();
     for sample in &dataset.samples {
-        sample.image.file_name().hash(hasher);
-        format!("{:?}", sample.objects).hash(hasher);
+        let name = sample.image.file_name().unwrap_or_default().to_string_lossy();
+        hasher.update(format!("{name}\0{:?}\n", sample.objects).as_bytes());
     }
+    hasher.finalize().to_hex().to_string()
 }
 
 #[cfg(test)]
@@ -130,9 +137,13 @@ mod tests {
         let messages = threads::run(2, |workers| {
             let options = TrainOptions { epochs: 3 + workers.rank(), ..TrainOptions::default() };
             let numbers = [1.0, workers.rank() as f32];
-            assert!(require_same(workers, &numbers[..1], &Dataset::default(), &TrainOptions::default()).is_ok());
-            require_same(workers, &numbers, &Dataset::default(), &options).unwrap_err().to_string()
+            let teacher = ["a", "b"][workers.rank()];
+            assert!(require_same(workers, &numbers[..1], "data", (&TrainOptions::default(), "")).is_ok());
+            require_same(workers, &numbers, "data", (&options, teacher)).unwrap_err().to_string()
         });
-        assert!(messages.iter().all(|m| m.contains("weights, options") && !m.contains("images")), "{messages:?}");
+        assert!(
+            messages.iter().all(|m| m.contains("weights, options, teacher") && !m.contains("images")),
+            "{messages:?}"
+        );
     }
 }

@@ -7,11 +7,13 @@ use yoloslim_core::{Network, Result};
 use yoloslim_kernels::{self as k, SgdStep};
 
 use super::distil::{Distillation, Lesson};
+use super::guard::Defect;
+use super::interrupt::Interrupt;
 use super::loss::{LossParts, Population, yolo_loss_share};
 use super::options::TrainOptions;
 use super::sparsity::{Course, Penalty, Strength};
 use super::together::{GradientSums, sum_parts};
-use crate::data::Batch;
+use crate::data::{Batch, Labels};
 use crate::model::TrainNet;
 use crate::workers::{Pending, Workers};
 
@@ -21,8 +23,12 @@ pub(super) struct Trainer {
     options: TrainOptions,
     heads: Vec<Yolo>,
     gradients: Vec<f32>,
-    /// Micro-batches whose gradients are gathered.
+    /// Micro-batches since the last update.
     gathered: usize,
+    /// Those of them whose gradients are gathered; the others were no numbers.
+    useful: usize,
+    /// The statistics as they were at the last update.
+    statistics_before: Vec<f32>,
     pub velocity: Vec<f32>,
     /// Moving averages of parameters and statistics.
     pub averages: (Vec<f32>, Vec<f32>),
@@ -35,6 +41,22 @@ pub(super) struct Trainer {
     workers: Workers,
     /// What a teacher adds to the loss.
     pub distillation: Option<Distillation>,
+    /// Who may ask to stop.
+    pub interrupt: Interrupt,
+    /// A rate that stands in for the schedule's.
+    pub only_rate: Option<f64>,
+    /// Whether one of the workers was asked.
+    stopping: bool,
+}
+
+/// What a batch came to.
+pub(super) struct Stepped {
+    /// The loss of the whole batch.
+    pub parts: LossParts,
+    /// What was no number: then what was gathered for the update has been dropped and the statistics put back.
+    pub defect: Option<Defect>,
+    /// Whether it was asked to stop, and nothing is gathered that would be lost.
+    pub stop: bool,
 }
 
 impl Trainer {
@@ -52,6 +74,11 @@ impl Trainer {
             options: options.clone(),
             heads,
             gathered: 0,
+            useful: 0,
+            statistics_before: Vec::new(),
+            interrupt: Interrupt::never(),
+            only_rate: None,
+            stopping: false,
             updates: 0,
             penalty: options.sparsity.as_ref().and_then(|sparsity| match sparsity.s {
                 Strength::Fixed(s) => Some(Penalty { s, strategy: sparsity.strategy, targets: None }),
@@ -64,21 +91,27 @@ impl Trainer {
         }
     }
 
-    /// Trains on one batch, of which the images may be this worker's share, and gives the loss of the whole; `last`
-    /// tells that it is the epoch's last, after which nothing stays gathered.
-    pub fn step(&mut self, batch: Batch, last: bool) -> Result<LossParts> {
+    /// Trains on one batch, of which the images may be this worker's share; `last` tells that it is the epoch's last,
+    /// after which nothing stays gathered.
+    pub fn step(&mut self, batch: Batch, last: bool) -> Result<Stepped> {
+        if self.gathered == 0 {
+            self.statistics_before.clear();
+            self.statistics_before.extend_from_slice(self.net.statistics());
+        }
+        self.gathered += 1;
+        let due = self.gathered == self.options.accumulate || last;
         let input = (batch.width, batch.height);
         let heads: Vec<&Yolo> = self.heads.iter().collect();
-        let mut population = Population::of(&self.options.loss, &heads, input, &batch.targets);
+        let mut population = Population::of(&self.options.loss, &heads, input, &batch.targets, batch.whole);
         let positives = self.workers.start_sum(&population.positives);
         let (maps, mut tape) = self.net.forward(batch.images, batch.count, batch.width, batch.height)?;
         let share = batch.count as f64 / batch.whole.max(1) as f64;
         let statistics = self.start_statistics(share as f32);
         if let Some(positives) = positives {
-            population = Population { positives: positives.wait(), share };
+            population = Population { positives: positives.wait(), share, ..population };
         }
-        let (mut parts, mut slopes) =
-            yolo_loss_share(&self.options.loss, &heads, &maps, input, &batch.targets, &population);
+        let labels = Labels { targets: &batch.targets, ignored: &batch.ignored };
+        let (mut parts, mut slopes) = yolo_loss_share(&self.options.loss, &heads, &maps, input, labels, &population);
         // A short batch counts by its share, so that every image of an epoch weighs the same.
         let weight = batch.whole as f32 / (self.options.batch * self.options.accumulate) as f32;
         let mut features = Vec::new();
@@ -88,9 +121,18 @@ impl Trainer {
             features = distillation.teach(&lesson, &mut self.net, &mut tape, &mut slopes)?;
             parts.distil = distillation.parts().map(|(_, part)| part).sum();
         }
+        let (parts, asked) = sum_parts(&self.workers, parts, self.interrupt.asked());
+        self.stopping |= asked;
+        let stop = due && self.stopping;
+        if !parts.total().is_finite() {
+            // The other workers' statistics are on their way and must have arrived before the next sum.
+            statistics.map(Pending::wait);
+            self.drop_gathered();
+            self.finish_update(due);
+            return Ok(Stepped { parts, defect: Some(Defect::Loss), stop });
+        }
         slopes.iter_mut().flat_map(|s| &mut s.values).for_each(|v| *v *= weight);
-        self.gathered += 1;
-        let due = self.gathered == self.options.accumulate || last;
+        self.useful += 1;
         let mut sums = GradientSums::new(&self.workers, self.gradients.len());
         self.net.backward_observed(tape, slopes, features, &mut self.gradients, &mut |from, gradients| {
             if due {
@@ -100,11 +142,38 @@ impl Trainer {
         if let Some(statistics) = statistics {
             *self.net.statistics_mut() = statistics.wait();
         }
+        let mut defect = None;
         if due {
             sums.collect(&mut self.gradients);
-            self.update();
+            defect = self.update();
         }
-        Ok(sum_parts(&self.workers, parts))
+        Ok(Stepped { parts, defect, stop })
+    }
+
+    /// Forgets what was gathered since the last update, and what it did to the statistics.
+    fn drop_gathered(&mut self) {
+        self.gradients.fill(0.0);
+        self.net.statistics_mut().copy_from_slice(&self.statistics_before);
+        self.distillation.iter_mut().for_each(Distillation::drop_gathered);
+        self.useful = 0;
+    }
+
+    /// Counts an update that is `due`, made or left out.
+    fn finish_update(&mut self, due: bool) {
+        if due {
+            (self.gathered, self.useful) = (0, 0);
+            self.updates += 1;
+        }
+    }
+
+    /// What is no number of all that an update would take in.
+    fn defect(&self, norm: f64) -> Option<Defect> {
+        let adapting = self.distillation.as_ref().is_none_or(Distillation::is_finite);
+        if !norm.is_finite() || !adapting {
+            return Some(Defect::Gradient);
+        }
+        let finite = self.net.statistics().iter().all(|s| s.is_finite());
+        (!finite).then_some(Defect::Statistics)
     }
 
     /// Starts to average running statistics where each worker has its own: those of a batch count by its `share`.
@@ -116,9 +185,21 @@ impl Trainer {
         self.workers.start_sum(&weighted)
     }
 
-    fn update(&mut self) {
-        let (rate, average_decay, o) = (self.learning_rate(), self.average_decay(), &self.options);
+    /// Moves the weights by what was gathered, unless some of it is no number.
+    fn update(&mut self) -> Option<Defect> {
         let norm = k::sum_of_squares(&self.gradients).sqrt();
+        let defect = self.defect(norm);
+        match defect {
+            Some(_) => self.drop_gathered(),
+            None => self.descend(norm),
+        }
+        self.finish_update(true);
+        defect
+    }
+
+    /// One step down the gathered gradients, of this norm.
+    fn descend(&mut self, norm: f64) {
+        let (rate, average_decay, o) = (self.learning_rate(), self.average_decay(), &self.options);
         let scale = if norm > o.clip_norm { (o.clip_norm / norm) as f32 } else { 1.0 };
         let plain = SgdStep { rate: rate as f32, momentum: o.momentum as f32, weight_decay: 0.0, scale, average_decay };
         let decayed = SgdStep { weight_decay: o.weight_decay as f32, ..plain };
@@ -143,8 +224,12 @@ impl Trainer {
             k::lerp_into(&mut self.averages.0[gamma.clone()], &self.net.parameters()[gamma], average_decay);
         }
         k::lerp_into(&mut self.averages.1, self.net.statistics(), average_decay);
-        self.gathered = 0;
-        self.updates += 1;
+    }
+
+    /// All numbers that a checkpoint holds.
+    pub fn numbers(&self) -> [&[f32]; 5] {
+        let (parameters, statistics) = (&self.averages.0, &self.averages.1);
+        [self.net.parameters(), self.net.statistics(), &self.velocity, parameters, statistics]
     }
 
     /// The moving average's window grows with the number of updates, so that a short run is averaged too.
@@ -159,10 +244,13 @@ impl Trainer {
 
     /// The rate of the next update.
     pub fn learning_rate(&self) -> f64 {
-        self.rate_at(self.updates)
+        self.only_rate.unwrap_or_else(|| self.rate_at(self.updates))
     }
 
     fn rate_at(&self, update: usize) -> f64 {
+        if let Some(schedule) = &self.options.darknet {
+            return self.options.learning_rate * schedule.factor(update);
+        }
         let warmup = (self.options.warmup_epochs * self.updates_per_epoch as f64) as usize;
         self.options.learning_rate * self.options.schedule.factor_at(update, self.total_updates(), warmup)
     }
@@ -170,6 +258,11 @@ impl Trainer {
     /// The penalty of the updates to come.
     pub fn set_penalty(&mut self, penalty: Penalty) {
         self.penalty = Some(penalty);
+    }
+
+    /// Whether one of the workers was asked to stop, as all of them know.
+    pub fn stopping(&self) -> bool {
+        self.stopping
     }
 
     /// How far a penalty can move gammas in `epoch` and from there to the start of epoch `deadline`.

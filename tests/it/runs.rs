@@ -63,6 +63,123 @@ fn slim_that_was_killed_goes_on_to_the_same_net() {
     Network::read(&scene.path("killed/slim.cfg"), &scene.path("killed/slim.weights")).unwrap();
 }
 
+/// Starts the program, sends it what Ctrl-C sends as soon as `file` is there, and gives what it says at its end.
+#[cfg(unix)]
+fn interrupt_when_there(args: &[String], file: &Path) -> std::process::Output {
+    let child = Command::new(env!("CARGO_BIN_EXE_yoloslim"))
+        .args(args)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while !file.exists() {
+        assert!(start.elapsed() < Duration::from_secs(120), "{} never came", file.display());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    child.wait_with_output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_run_in_good_order_and_it_goes_on_to_the_same_net() {
+    let scene = Scene::new();
+    let data = scene.data(2, LABEL);
+    let train = |run: &str| {
+        let args =
+            ["train", &scene.arg("net.cfg"), "--data", &data, "-o", &scene.arg(run), "--epochs", "60", "--batch", "1"];
+        args.map(str::to_owned)
+    };
+    stdout(&train("whole"));
+    let output = interrupt_when_there(&train("stopped"), &scene.path("stopped/last.safetensors"));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let go_on = format!("go on with: yoloslim train --resume {}", scene.arg("stopped"));
+    assert!(output.status.code() == Some(1) && told.contains("stopped ") && told.contains(&go_on), "{told}");
+    assert!(told.contains("once more ends it at once"), "{told}");
+    stdout(&["train", "--resume", &scene.arg("stopped")]);
+    let [a, b] = ["whole", "stopped"].map(|run| std::fs::read(scene.path(run).join("last.weights")).unwrap());
+    assert!(a == b, "the weights are the same to the bit");
+    let args = slim_args(&scene, &data, &scene.arg("slim"));
+    let output = interrupt_when_there(&args, &scene.path("slim/sparse/last.safetensors"));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let go_on = format!("go on with: yoloslim slim --resume {}", scene.arg("slim"));
+    assert!(output.status.code() == Some(1) && told.contains(&go_on), "{told}");
+    stdout(&["slim", "--resume", &scene.arg("slim")]);
+    assert_eq!(RunRecord::read(&scene.path("slim/record.json")).unwrap().stages.len(), 4);
+}
+
+#[test]
+fn a_run_starts_from_the_config_of_another_and_takes_no_options_when_it_goes_on() {
+    let scene = Scene::new();
+    let data = scene.data(2, LABEL);
+    let (cfg, first, second) = (scene.arg("net.cfg"), scene.arg("first"), scene.arg("second"));
+    stdout(&["train", &cfg, "--data", &data, "-o", &first, "--epochs", "2", "--batch", "3", "--lr", "0.002"]);
+    let config = scene.arg("first/config.toml");
+    stdout(&["train", &cfg, "--data", &data, "-o", &second, "--config", &config, "--epochs", "1"]);
+    let text = std::fs::read_to_string(scene.path("second/config.toml")).unwrap();
+    assert!(["epochs = 1\n", "batch = 3\n", "learning_rate = 0.002\n"].iter().all(|o| text.contains(o)), "{text}");
+    for typed in [["--lr", "0.1"], ["--batch", "2"], ["--sparsity", "0.1"], ["--distil", "hint"], ["--on-nan", "skip"]]
+    {
+        let output = yoloslim(&["train", "--resume", &first, typed[0], typed[1]]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && told.contains("--resume"), "{typed:?}: {told}");
+    }
+    let output = yoloslim(&["slim", "--resume", &first, "--baseline-epochs", "2"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn train_is_taught_by_a_teacher_and_slim_by_its_baseline() {
+    let scene = Scene::new();
+    let data = scene.data(2, LABEL);
+    let (cfg, weights) = (scene.arg("net.cfg"), scene.arg("net.weights"));
+    let fixed = format!("train {cfg} --data {data} -o {} --epochs 2 --batch 1", scene.arg("run"));
+    let taught = format!("{fixed} --teacher {cfg} {weights} --distil soft-targets,hint=0.25");
+    stdout(&taught.split(' ').collect::<Vec<_>>());
+    let distilled = |stage: &yoloslim_core::record::StageRecord| {
+        stage.epochs.iter().map(|epoch| epoch.distilled.keys().cloned().collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    let record = RunRecord::read(&scene.path("run/record.json")).unwrap();
+    assert_eq!(distilled(&record.stages[0]), [["hint", "soft-targets"], ["hint", "soft-targets"]]);
+    assert!(record.stages[0].epochs[0].distilled.values().all(|loss| *loss > 0.0));
+    let slim = "--baseline-epochs 1 --sparse-epochs 0 --fine-tune-epochs 1 --target-flops 0.4 --batch 1";
+    for (run, more, expected) in [("taught", "", 1), ("alone", " --no-teacher", 0)] {
+        let line = format!("slim {cfg} --data {data} -o {} {slim}{more}", scene.arg(run));
+        stdout(&line.split(' ').collect::<Vec<_>>());
+        let record = RunRecord::read(&scene.path(run).join("record.json")).unwrap();
+        let counts: Vec<usize> = record.stages.iter().flat_map(distilled).map(|names| names.len()).collect();
+        assert_eq!(counts, [0, expected], "the baseline is taught by nobody, {run}");
+    }
+}
+
+#[test]
+fn rates_are_tried_and_nothing_is_written() {
+    let scene = Scene::new();
+    let data = scene.data(2, LABEL);
+    let before = scene.listing();
+    let table = stdout(&["train", &scene.arg("net.cfg"), "--data", &data, "--batch", "1", "--find-lr"]);
+    assert!(table.starts_with("rate ") && table.lines().count() > 10, "{table}");
+    assert_eq!(scene.listing(), before);
+}
+
+#[test]
+fn a_cfg_says_how_it_is_trained_and_patience_ends_it_early() {
+    let scene = Scene::new();
+    let data = scene.data(2, LABEL);
+    let how = "[net]\nbatch=4\nsubdivisions=2\nburn_in=10\nmax_batches=40\nlearning_rate=0.0001\n";
+    let cfg = scene.write("how.cfg", CFG.replacen("[net]\n", how, 1));
+    let run = scene.arg("run");
+    stdout(&["train", &cfg, "--data", &data, "-o", &run, "--hyp", "cfg", "--patience", "3"]);
+    let text = std::fs::read_to_string(scene.path("run/config.toml")).unwrap();
+    for option in ["epochs = 40", "batch = 2", "accumulate = 2", "learning_rate = 0.0001", "normalise = \"darknet\""] {
+        assert!(text.contains(option), "{option}: {text}");
+    }
+    let record = RunRecord::read(&scene.path("run/record.json")).unwrap();
+    let epochs = &record.stages[0].epochs;
+    assert!(epochs.len() < 40 && epochs.len() >= 4, "{} epochs", epochs.len());
+}
+
 #[test]
 fn slim_in_steps_numbers_its_stages_and_arrives_at_the_target() {
     let scene = Scene::new();
@@ -191,7 +308,9 @@ fn training_with_the_fast_kernels_follows_the_plain_ones() {
     );
     assert_eq!((fast.len(), plain.len()), (6, 6));
     for (epoch, (fast, plain)) in fast.iter().zip(&plain).enumerate() {
-        assert!((fast - plain).abs() < 1e-3 * plain, "epoch {epoch}: {fast} and {plain}");
+        // From update to update training magnifies differences of rounding.
+        let most = if epoch < 2 { 1e-3 } else { 3e-2 };
+        assert!((fast - plain).abs() < most * plain, "epoch {epoch}: {fast} and {plain}");
     }
     assert!(fast[5] < fast[0], "and it learns: {fast:?}");
 }

@@ -116,6 +116,19 @@ impl Adaptation {
         dx
     }
 
+    /// Forgets what was gathered; layers that were fitted to no numbers are fitted again.
+    pub fn drop_gathered(&mut self) {
+        self.gradients.fill(0.0);
+        if !self.parameters.iter().all(|p| p.is_finite()) {
+            self.parameters.clear();
+        }
+    }
+
+    /// Whether all parameters and gradients are numbers.
+    pub fn is_finite(&self) -> bool {
+        self.parameters.iter().chain(&self.gradients).all(|v| v.is_finite())
+    }
+
     /// Moves the parameters by what was gathered.
     pub fn update(&mut self, step: &SgdStep) {
         if self.parameters.len() == self.gradients.len() {

@@ -70,7 +70,7 @@ pub(super) fn sum_where_worse(
         let share = share(&totals);
         let term = |map| {
             let (options, head, input) = (heads.hard, heads.heads[h], heads.input);
-            HeadTerm { options, head, map, input, positives: totals.positives, share: 1.0 }
+            HeadTerm { options, head, map, input, positives: totals.positives, share: 1.0, images: 1.0 }
         };
         let (student, teacher) = (term(&heads.student[h]), term(&heads.teacher[h]));
         for p in positives {

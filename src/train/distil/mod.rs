@@ -227,6 +227,16 @@ impl Distillation {
         self.adaptation.update(step);
     }
 
+    /// Forgets the gradients that were gathered, and layers that a batch without numbers was fitted to.
+    pub(super) fn drop_gathered(&mut self) {
+        self.adaptation.drop_gathered();
+    }
+
+    /// Whether all that was gathered is numbers.
+    pub(super) fn is_finite(&self) -> bool {
+        self.adaptation.is_finite()
+    }
+
     /// Tells teachers apart.
     pub(super) fn fingerprint(&self) -> &str {
         self.teacher.fingerprint()
@@ -247,3 +257,6 @@ impl Distillation {
         self.losses.iter().map(DistilLoss::name).zip(self.parts.iter().copied())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,11 +24,14 @@ pub(super) struct View {
 
 impl Teacher {
     pub fn new(network: Network, layers: Vec<usize>) -> Self {
-        let fingerprint = blake3::hash(&network.to_weights_file().to_bytes()).to_hex().to_string();
+        // The same weights under another cfg (anchors, activations) teach something else.
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&network.cfg.to_bytes()).update(&network.to_weights_file().to_bytes());
+        let fingerprint = hasher.finalize().to_hex().to_string();
         Self { network, fingerprint, layers, predictor: None }
     }
 
-    /// A hash of its weights.
+    /// A hash of its cfg and weights.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }

@@ -100,7 +100,7 @@ impl Sparsity {
 }
 
 /// The penalty of one epoch: what every update does to the gammas.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Penalty {
     /// The factor.
     pub s: f64,

@@ -1,0 +1,99 @@
+//! The learning rate finder: the rate rises from update to update, and the loss tells where it learns and where it breaks
+//! (Smith 2017, 'Cyclical learning rates for training neural networks', section 3.3).
+
+use yoloslim_core::{Error, Result};
+
+use super::Job;
+
+/// Updates, unless the loss breaks before.
+const STEPS: usize = 100;
+/// The rates of the first and the last.
+const RATES: [f64; 2] = [1e-6, 1.0];
+/// How much of the mean loss so far goes into the next one.
+const SMOOTH: f64 = 0.9;
+/// A loss this many times the smallest so far is broken.
+const BROKEN: f64 = 4.0;
+
+/// One update.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tried {
+    /// Its rate.
+    pub rate: f64,
+    /// The loss before it, a running mean.
+    pub loss: f64,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rates {
+    /// All updates in order.
+    pub tried: Vec<Tried>,
+    /// The rate at which the loss fell the most.
+    pub suggested: f64,
+}
+
+/// Tries rates on the images of a job, which is as for training but writes nothing.
+///
+/// # Errors
+/// As [`super::run`]; a loss that is no number before any rate could be judged.
+pub fn find_learning_rate(mut job: Job, progress: &mut dyn FnMut(usize)) -> Result<Rates> {
+    let (mut trainer, loader) = job.prepare(&mut |_| {})?;
+    let (mut tried, mut mean, mut smallest): (Vec<Tried>, f64, f64) = (Vec::new(), 0.0, f64::INFINITY);
+    'epochs: for epoch in 0.. {
+        for batch in loader.epoch(epoch, 0) {
+            let (rate, before) = (rate_of(tried.len()), trainer.updates);
+            trainer.only_rate = Some(rate);
+            let stepped = trainer.step(batch?, false)?;
+            let loss = stepped.parts.total();
+            if stepped.defect.is_some() || !loss.is_finite() {
+                break 'epochs;
+            }
+            if trainer.updates == before {
+                continue;
+            }
+            mean = SMOOTH * mean + (1.0 - SMOOTH) * loss;
+            let unbiased = mean / (1.0 - SMOOTH.powi(tried.len() as i32 + 1));
+            tried.push(Tried { rate, loss: unbiased });
+            smallest = smallest.min(unbiased);
+            progress(tried.len());
+            if tried.len() == STEPS || unbiased > BROKEN * smallest {
+                break 'epochs;
+            }
+        }
+    }
+    let suggested = steepest(&tried).ok_or_else(|| {
+        Error::at("--find-lr", "the loss broke before any rate could be judged")
+            .fix("check the labels, or start from other weights")
+    })?;
+    Ok(Rates { tried, suggested })
+}
+
+/// The most updates that [`find_learning_rate`] makes.
+pub const MOST_UPDATES: usize = STEPS;
+
+fn rate_of(step: usize) -> f64 {
+    let [first, last] = RATES;
+    first * (last / first).powf(step as f64 / (STEPS - 1) as f64)
+}
+
+/// The rate at which the loss falls the most from the update before to the one after.
+fn steepest(tried: &[Tried]) -> Option<f64> {
+    let falls = tried.windows(3).map(|three| (three[1].rate, three[2].loss - three[0].loss));
+    falls.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(rate, _)| rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_rise_by_the_same_factor_and_the_steepest_fall_is_found() {
+        assert!((rate_of(0) - 1e-6).abs() < 1e-18 && (rate_of(STEPS - 1) - 1.0).abs() < 1e-9);
+        assert!((rate_of(51) / rate_of(50) - rate_of(1) / rate_of(0)).abs() < 1e-9);
+        let losses = [9.0, 8.9, 8.0, 5.0, 4.9, 8.0];
+        let tried: Vec<Tried> =
+            losses.iter().enumerate().map(|(i, loss)| Tried { rate: rate_of(i), loss: *loss }).collect();
+        assert_eq!(steepest(&tried), Some(rate_of(2)));
+        assert_eq!(steepest(&tried[..2]), None);
+    }
+}
