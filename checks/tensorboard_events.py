@@ -44,6 +44,8 @@ def check_stage(folder: Path, stage: dict) -> int:
         wanted = [epoch["loss"][key] for epoch in stage["epochs"]]
         same = len(values) == len(wanted) and all(math.isclose(a, b, rel_tol=1e-5) for a, b in zip(values, wanted))
         check(same, f"{folder}: {name} is {values}, the record says {wanted}")
+    for name in stage["epochs"][-1].get("distilled", {}) if stage["epochs"] else []:
+        check(f"distillation/{name}" in tags["scalars"], f"{folder}: no loss of the teacher's {name}")
     if stage["epochs"]:
         layers = stage["epochs"][-1]["gammas"]["layers"]
         for layer in layers:

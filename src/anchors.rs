@@ -46,6 +46,14 @@ pub fn label_sizes(dataset: &Dataset, width: usize, height: usize) -> Vec<[f64; 
 /// # Errors
 /// Fewer different sizes than anchors.
 pub fn cluster(sizes: &[[f64; 2]], count: usize) -> Result<Anchors> {
+    cluster_with(sizes, count, &mut |_, _| {})
+}
+
+/// [`cluster`] that tells how many of how many starts have settled.
+///
+/// # Errors
+/// As [`cluster`].
+pub fn cluster_with(sizes: &[[f64; 2]], count: usize, progress: &mut dyn FnMut(usize, usize)) -> Result<Anchors> {
     let mut different = sizes.to_vec();
     different.sort_by(|a, b| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1])));
     different.dedup();
@@ -56,7 +64,11 @@ pub fn cluster(sizes: &[[f64; 2]], count: usize) -> Result<Anchors> {
         )
         .fix("use a data set with more labels, or the published anchors"));
     }
-    let starts = (0..RESTARTS).map(|seed| settle(sizes, seeds(sizes, count, seed)));
+    let starts = (0..RESTARTS).map(|seed| {
+        let settled = settle(sizes, seeds(sizes, count, seed));
+        progress(seed as usize + 1, RESTARTS as usize);
+        settled
+    });
     let best = starts.max_by(|a, b| mean_iou(sizes, a).total_cmp(&mean_iou(sizes, b))).unwrap_or_default();
     Ok(judge(sizes, best))
 }

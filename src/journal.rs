@@ -67,6 +67,8 @@ fn environment() -> Environment {
     Environment {
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         processor: processor(),
+        commit: env!("YOLOSLIM_COMMIT").to_owned(),
+        features: env!("YOLOSLIM_FEATURES").to_owned(),
         instructions: yoloslim_kernels::cpu_path().to_owned(),
         threads: rayon::current_num_threads(),
         folder: std::env::current_dir().unwrap_or_default(),

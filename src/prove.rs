@@ -13,13 +13,25 @@ use crate::model::{HeadMap, Predictor};
 /// # Errors
 /// A difference above [`PROOF_TOLERANCE`], or one that is no number: then the slim net must not be used.
 pub fn prove(pruned: &Pruned) -> Result<f64> {
+    prove_with(pruned, &mut |_, _| {})
+}
+
+/// [`prove`] that tells how many of the two nets have run.
+///
+/// # Errors
+/// As [`prove`].
+pub fn prove_with(pruned: &Pruned, progress: &mut dyn FnMut(usize, usize)) -> Result<f64> {
+    progress(0, 2);
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let image: Vec<f32> = (0..pruned.masked.graph.input.len()).map(|_| rng.random()).collect();
     let heads = |network| {
         let maps = Predictor::direct(network).heads(&image, 1);
         maps.iter().map(HeadMap::to_nchw).collect::<Vec<_>>()
     };
-    let difference = prune::max_relative_difference(&heads(&pruned.masked), &heads(&pruned.compact));
+    let masked = heads(&pruned.masked);
+    progress(1, 2);
+    let difference = prune::max_relative_difference(&masked, &heads(&pruned.compact));
+    progress(2, 2);
     if difference <= PROOF_TOLERANCE {
         return Ok(difference);
     }

@@ -46,7 +46,21 @@ pub const RUN_IMAGES: usize = 128;
 /// # Errors
 /// The first image that can't be read.
 pub fn reestimate_on(network: &Network, dataset: &Dataset) -> Result<Network> {
-    reestimate_statistics(network, spread(dataset, RUN_IMAGES), &mut |_| {})
+    reestimate_on_with(network, dataset, &mut |_, _| {})
+}
+
+/// [`reestimate_on`] that tells how many of how many images are done.
+///
+/// # Errors
+/// As [`reestimate_on`].
+pub fn reestimate_on_with(
+    network: &Network,
+    dataset: &Dataset,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Network> {
+    let paths = spread(dataset, RUN_IMAGES);
+    let of = paths.len();
+    reestimate_statistics(network, paths, &mut |done| progress(done, of))
 }
 
 #[cfg(test)]

@@ -12,6 +12,24 @@
 //!   environment has them summed up directly, with less rounding error and more time.
 //! * Denormals are neither flushed nor treated apart: results follow IEEE 754.
 //! * This is the only package of the workspace with `unsafe` code.
+//!
+//! ```
+//! use yoloslim_kernels::{Activation, ConvShape, Epilogue, Scratch, conv_forward_once};
+//!
+//! // One image of 4 x 4 pixels and one channel; a 3 x 3 kernel that adds up its neighbourhood.
+//! let shape = ConvShape {
+//!     batch: 1, height: 4, width: 4, channels_in: 1, channels_out: 1,
+//!     size: 3, stride_y: 1, stride_x: 1, pad: 1, dilation: 1, groups: 1,
+//! };
+//! let (image, kernel, bias) = ([1.0; 16], [1.0; 9], [-5.0]);
+//! let mut output = vec![0.0; shape.output_len()];
+//! let epilogue = Epilogue::new(Some(&bias), Activation::Relu);
+//! conv_forward_once(&shape, &kernel, &image, epilogue, &mut output, &mut Scratch::default());
+//! // Nine neighbours inside, six at an edge, four in a corner.
+//! let row = |y: usize| output[4 * y..][..4].iter().map(|v| v.round()).collect::<Vec<_>>();
+//! assert_eq!(row(0), [0.0, 1.0, 1.0, 0.0]);
+//! assert_eq!(row(1), [1.0, 4.0, 4.0, 1.0]);
+//! ```
 
 mod activation;
 mod channels;

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use yoloslim::anchors::{cluster, label_sizes, recall, refine};
+use yoloslim::anchors::{self, label_sizes, recall, refine};
 use yoloslim::train::LossOptions;
 use yoloslim_core::Result;
 use yoloslim_core::labels::{self, Split};
 
 use super::net::Size;
-use crate::term::{self, Term};
+use crate::term::{self, Next, Term};
 
 /// Cluster a data set's boxes into anchors
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ impl Anchors {
         let dataset = labels::load(&self.data, &self.split)?;
         dataset.warnings.iter().for_each(|w| term.warn(w));
         let sizes = label_sizes(&dataset, self.size.width, self.size.height);
-        let found = cluster(&sizes, self.count).map_err(|e| e.inside(self.data.display()))?;
+        let found = clustered(&sizes, self.count, term).map_err(|e| e.inside(self.data.display()))?;
         let found = refine(&sizes, &found, self.refine);
         let iou = LossOptions::default().anchor_iou;
         let recall_at_anchor_iou = recall(&sizes, &found, f64::from(iou));
@@ -74,6 +74,17 @@ impl Anchors {
             100.0 * found.best_possible_recall,
             100.0 * recall_at_anchor_iou
         ));
+        let net = if self.count == 6 { "init yolov3-tiny" } else { "init yolov3" };
+        let next = Next::new(net).data(Some(&self.data)).with(&format!("--size {}", self.size));
+        term.next(next.output("my.cfg"));
         Ok(())
     }
+}
+
+/// Anchors that fit, found under the user's eyes.
+pub fn clustered(sizes: &[[f64; 2]], count: usize, term: Term) -> Result<anchors::Anchors> {
+    let mut works = term.works();
+    let found = anchors::cluster_with(sizes, count, &mut |done, of| works.show("clustering", done, of));
+    works.finish();
+    found
 }

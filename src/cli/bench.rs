@@ -9,8 +9,9 @@ use yoloslim::model::Predictor;
 use yoloslim::train::{TrainOptions, time_steps};
 use yoloslim_core::{Network, Result};
 
+use super::examples;
 use super::net::Size;
-use crate::term::{self, Term};
+use crate::term::{self, Next, Term, beside, wrapped};
 
 /// Time a net on random data
 #[derive(Debug, Args)]
@@ -22,8 +23,10 @@ pub struct Bench {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Time forward passes
+    #[command(after_help = examples::BENCH_INFER)]
     Infer(Knobs),
     /// Time whole training steps: forward, loss, backward, update
+    #[command(after_help = examples::BENCH_TRAIN)]
     Train(TrainKnobs),
 }
 
@@ -91,7 +94,8 @@ fn infer(knobs: Knobs, term: Term) -> Result<()> {
     let times = time(knobs.steps.into(), term, || {
         predictor.heads(&images, batch);
     });
-    knobs.report("infer", (input.width, input.height), &times)
+    let next = Next::new("profile show hi3519a").path(&knobs.cfg);
+    knobs.report("infer", (input.width, input.height), &times, next, term)
 }
 
 fn train(TrainKnobs { knobs, segments }: TrainKnobs, term: Term) -> Result<()> {
@@ -105,7 +109,8 @@ fn train(TrainKnobs { knobs, segments }: TrainKnobs, term: Term) -> Result<()> {
     bar.finish_and_clear();
     let mut times = times.map_err(|e| e.inside(knobs.cfg.display()))?;
     times.sort_by(f64::total_cmp);
-    knobs.report("train", size, &times)
+    let next = Next::new("train").path(&knobs.cfg).data(None).output(beside(&knobs.cfg, "base"));
+    knobs.report("train", size, &times, next, term)
 }
 
 /// Numbers of 0 to 1 without a pattern (a multiplicative congruential generator).
@@ -135,7 +140,14 @@ fn time(steps: usize, term: Term, mut step: impl FnMut()) -> Vec<f64> {
 }
 
 impl Knobs {
-    fn report(self, what: &'static str, (width, height): (usize, usize), times: &[f64]) -> Result<()> {
+    fn report(
+        self,
+        what: &'static str,
+        (width, height): (usize, usize),
+        times: &[f64],
+        next: Next,
+        term: Term,
+    ) -> Result<()> {
         let (s_min, s_median) = (times[0], times[times.len() / 2]);
         let batch = usize::from(self.batch);
         let summary = Summary {
@@ -153,13 +165,16 @@ impl Knobs {
         if self.json {
             return term::print_json(&summary);
         }
-        term::print(&format!(
+        let text = format!(
             "{what}: {:.1} ms a step at the median, {:.1} ms at least, {:.2} images/s ({width}x{height}, batch {batch}, \
-             {} threads)\n",
+             {} threads)",
             s_median * 1e3,
             s_min * 1e3,
             summary.images_per_s,
             summary.threads
-        ))
+        );
+        term::print(&(wrapped(&text, 2) + "\n"))?;
+        term.next(next);
+        Ok(())
     }
 }

@@ -16,7 +16,7 @@ use yoloslim_core::{Error, Result};
 use super::interrupt::listen;
 use super::knobs::Data;
 use super::slim::run_pipeline;
-use crate::term::{self, Term};
+use crate::term::{self, Next, Term};
 
 /// The whole pipeline on generated images, in minutes: train, sparsity, prune, fine-tune, compare
 #[derive(Debug, Args)]
@@ -24,6 +24,9 @@ pub struct Demo {
     /// Folder of the run, new or empty
     #[arg(short, long, value_name = "DIR", default_value = "yoloslim-demo")]
     output: PathBuf,
+    /// Print one JSON document: the run's record
+    #[arg(long)]
+    json: bool,
 }
 
 impl Demo {
@@ -40,7 +43,8 @@ impl Demo {
         };
         let workers = Workers::alone();
         let folder = RunFolder::create(&run, &network, &config, &workers)?;
-        let yaml = demo::generate(&self.output.join("data"))?;
+        let mut works = term.works();
+        let yaml = demo::generate_with(&self.output.join("data"), &mut |done, of| works.show("drawing", done, of))?;
         let data = Data::read(&yaml, network.graph.classes(), term)?;
         term.line(format!(
             "generated {} images to train on and {} to measure on",
@@ -58,11 +62,14 @@ impl Demo {
             interrupt: listen(term, format!("yoloslim slim --resume {}", run.display()))?,
         };
         run_pipeline(&pipeline, network, &mut record, term)?;
+        if self.json {
+            return term::print_json(&record);
+        }
         term::print(&table(&record))?;
         term::print(&summary(&record, begin.elapsed().as_secs_f64())?)?;
-        term.note(format!("what was won and lost: {}; open it in a browser", run.join(REPORT).display()));
-        term.note(format!("detections of both nets side by side: {}", run.join(PICTURE).display()));
-        term.note(next_step(&run));
+        term.note(format!("what was won and lost: {}, for a browser", run.join(REPORT).display()));
+        term.wrote(format!("{0}/slim.cfg, {0}/slim.weights and {0}/{PICTURE}", run.display()));
+        term.next(next(&self.output));
         Ok(())
     }
 }
@@ -74,7 +81,8 @@ fn summary(record: &RunRecord, seconds: f64) -> Result<String> {
     };
     let accuracy = |s: &StageRecord| s.evaluation.as_ref().and_then(|e| e.map50).unwrap_or(0.0);
     Ok(format!(
-        "{:.0} % of the operations and {:.0} % of the parameters are gone; mAP@0.5 went from {:.3} to {:.3}; {seconds:.0} s in all\n",
+        "{:.0} % of the operations and {:.0} % of the parameters are gone;\nmAP@0.5 went from {:.3} to {:.3}; {seconds:.0} s \
+         in all\n",
         100.0 * (1.0 - last.bflops / first.bflops),
         100.0 * (1.0 - last.params as f64 / first.params as f64),
         accuracy(first),
@@ -82,6 +90,19 @@ fn summary(record: &RunRecord, seconds: f64) -> Result<String> {
     ))
 }
 
-fn next_step(run: &Path) -> String {
-    format!("next: look at {}, then slim your own net: yoloslim slim CFG WEIGHTS --data D -o RUN", run.display())
+/// What the slim net finds on the pictures that it was measured on.
+fn next(output: &Path) -> Next {
+    let detect = Next::new("detect").net(&output.join("run"), "slim").path(output.join("data/images/val"));
+    detect.output(output.join("found"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_next_uses_what_the_demo_wrote() {
+        let wanted = "yoloslim detect d/run/slim.cfg d/run/slim.weights d/data/images/val -o d/found";
+        assert_eq!(next(Path::new("d")).to_string(), wanted);
+    }
 }

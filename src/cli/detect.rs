@@ -10,8 +10,9 @@ use yoloslim::draw;
 use yoloslim_core::boxes::Detection;
 use yoloslim_core::{Error, Result, files};
 
+use super::classes::ClassArgs;
 use super::net::{NetArgs, Size};
-use crate::term::{self, Term};
+use crate::term::{self, Next, Term, beside};
 
 /// Find objects in pictures
 #[derive(Debug, Args)]
@@ -33,6 +34,8 @@ pub struct Detect {
     /// Class names, one a line
     #[arg(long, value_name = "FILE")]
     names: Option<PathBuf>,
+    #[command(flatten)]
+    classes: ClassArgs,
     /// Input size, 416 or 608x352 [default: the cfg's]
     #[arg(long, value_name = "N")]
     size: Option<Size>,
@@ -61,6 +64,7 @@ impl Detect {
     pub fn run(self, term: Term) -> Result<()> {
         let network = self.net.read(term)?;
         let names = self.class_names(network.graph.classes())?;
+        let chosen = self.classes.among(&names)?;
         let pictures = find_pictures(&self.paths)?;
         let options =
             DetectOptions { conf: self.conf, iou: self.iou, size: self.size.map(Into::into), ..Default::default() };
@@ -70,7 +74,8 @@ impl Detect {
         let mut all = Vec::new();
         for (i, picture) in pictures.iter().enumerate() {
             let mut image = Rgb::open(picture)?;
-            let detections = detector.detect(&image)?;
+            let mut detections = detector.detect(&image)?;
+            detections.retain(|d| chosen.as_ref().is_none_or(|chosen| chosen.contains(&d.class)));
             if let Some(drawings) = &drawings {
                 draw::draw_detections(&mut image, &detections, &names);
                 draw::save(&image, &drawings.files[i])?;
@@ -84,7 +89,22 @@ impl Detect {
         }
         term::print(&all.iter().map(line).collect::<String>())?;
         term.note(format!("{} objects in {} pictures", all.len(), pictures.len()));
+        if let Some(folder) = &self.output {
+            term.wrote(format!("{} pictures to {}", pictures.len(), folder.display()));
+        }
+        term.next(self.next());
         Ok(())
+    }
+
+    /// The pictures themselves; once they are there, figures.
+    fn next(&self) -> Next {
+        let NetArgs { cfg, weights } = &self.net;
+        if self.output.is_some() {
+            return Next::new("eval").path(cfg).path(weights).data(None);
+        }
+        let detect = self.paths.iter().fold(Next::new("detect").path(cfg).path(weights), Next::path);
+        let named = self.names.iter().fold(detect, |next, names| next.with("--names").path(names));
+        named.output(beside(&self.paths[0], "found"))
     }
 
     fn class_names(&self, classes: usize) -> Result<Vec<String>> {

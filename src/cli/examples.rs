@@ -11,7 +11,7 @@ pub const INFO: &str = "Examples:
 /// `detect`.
 pub const DETECT: &str = "Examples:
   yoloslim detect yolov3.cfg yolov3.weights street.jpg -o found --names coco.names
-  yoloslim detect slim/slim.cfg slim/slim.weights photographs/ --conf 0.4 --json";
+  yoloslim detect slim/slim.cfg slim/slim.weights photographs/ --names faces.names --class mask --json";
 /// `heads`.
 pub const HEADS: &str = "Examples:
   yoloslim heads yolov3.cfg yolov3.weights --input image.npy -o heads.npz
@@ -48,6 +48,18 @@ pub const QUANTIZE: &str = "Examples:
 pub const PROFILE: &str = "Examples:
   yoloslim profile show hi3519a yolov3.cfg
   yoloslim profile measure -o cpu.toml";
+/// `profile show`.
+pub const PROFILE_SHOW: &str = "Examples:
+  yoloslim profile show hi3519a yolov3.cfg --size 320
+  yoloslim profile show cpu.toml slim/slim.cfg --json";
+/// `profile fit`.
+pub const PROFILE_FIT: &str = "Examples:
+  yoloslim profile fit hi3519a --measured yolov3.cfg=140 yolov3-tiny.cfg=32 -o board.toml
+  yoloslim profile fit hi3559a --measured slim/slim.cfg=18.5 -o board.toml --json";
+/// `profile measure`.
+pub const PROFILE_MEASURE: &str = "Examples:
+  yoloslim profile measure -o cpu.toml
+  yoloslim profile measure -o two-cores.toml --threads 2";
 /// `anchors`.
 pub const ANCHORS: &str = "Examples:
   yoloslim anchors --data faces/
@@ -56,6 +68,14 @@ pub const ANCHORS: &str = "Examples:
 pub const BENCH: &str = "Examples:
   yoloslim bench infer yolov3.cfg --steps 20
   yoloslim bench train yolov3-tiny.cfg --batch 8 --threads 2 --json";
+/// `bench infer`.
+pub const BENCH_INFER: &str = "Examples:
+  yoloslim bench infer yolov3.cfg --steps 20
+  yoloslim bench infer slim/slim.cfg --size 320 --threads 1 --json";
+/// `bench train`.
+pub const BENCH_TRAIN: &str = "Examples:
+  yoloslim bench train yolov3-tiny.cfg --batch 8
+  yoloslim bench train yolov3.cfg --batch 2 --segments 4 --threads 2 --json";
 /// `completions`.
 pub const COMPLETIONS: &str = "Examples:
   yoloslim completions bash
@@ -63,4 +83,4 @@ pub const COMPLETIONS: &str = "Examples:
 /// `man`.
 pub const MAN: &str = "Examples:
   yoloslim man -o man1
-  yoloslim man prune";
+  yoloslim man profile show";

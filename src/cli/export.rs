@@ -15,13 +15,16 @@ use yoloslim_core::{Error, Network, Result, files};
 
 use super::export_knobs::{CaffeKnobs, OnnxKnobs};
 use super::net::{NetArgs, Size};
-use crate::term::{self, Term};
+use crate::term::{self, Next, Term, beside};
 
 const EXAMPLES: &str = "\
 Examples:
   yoloslim export slim.cfg slim.weights --format onnx -o onnx
   yoloslim export slim.cfg slim.weights --format caffe --hp heads --data faces.data -o nnie
   yoloslim export slim.cfg slim.weights --check nnie";
+
+/// Its three parts are reading, turning and writing.
+const EXPORTING: &str = "exporting";
 
 /// Write a net for another runtime: Caffe for HiSilicon's chips, ONNX, ncnn, Darknet, safetensors
 #[derive(Debug, Args)]
@@ -114,7 +117,9 @@ impl Export {
         let (Some(format), Some(output)) = (self.format, &self.output) else { return self.check(term) };
         self.refuse_others_options(format)?;
         let folder = NewFolder::begin(output)?;
+        let mut works = term.works();
         let network = self.read(term)?;
+        works.show(EXPORTING, 1, 3);
         let name = self.name();
         let written = match format {
             Format::Caffe => self.caffe(&network, &name, term)?,
@@ -134,12 +139,14 @@ impl Export {
                 ..Written::default()
             },
         };
+        works.show(EXPORTING, 2, 3);
         for file in &written.files {
             let path = folder.path().join(&file.name);
             path.parent().map_or(Ok(()), files::create_folder)?;
             files::write_whole(&path, &file.bytes)?;
         }
         folder.finish()?;
+        works.finish();
         self.tell(format, written, term)
     }
 
@@ -257,7 +264,12 @@ impl Export {
         }
         match found.iter().filter(|f| f.severity != Severity::Note).count() {
             0 => {
-                term.note("no known limit keeps this net off the chip; next: yoloslim export CFG WEIGHTS --format caffe -o DIR");
+                if !self.json {
+                    term.note("no known limit keeps this net off the chip");
+                    let NetArgs { cfg, weights } = &self.net;
+                    let export = Next::new("export").path(cfg).path(weights).with("--format caffe");
+                    term.next(export.output(beside(cfg, "caffe")));
+                }
                 Ok(())
             }
             n => Err(Error::at(
@@ -283,7 +295,9 @@ impl Export {
         if format != Format::Darknet && format != Format::Safetensors {
             term.note(format!("the net reads {colours}, values 0 to 1; outputs: {}", written.outputs.join(", ")));
         }
-        term.note(format!("next, {}", written.next));
+        let count = written.files.len();
+        term.wrote(format!("{count} {} to {}", if count == 1 { "file" } else { "files" }, output.display()));
+        term.next(written.next);
         Ok(())
     }
 }

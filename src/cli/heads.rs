@@ -1,17 +1,18 @@
 //! `heads`: the raw head maps of given images.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 use yoloslim::model::{Engine, Predictor};
 use yoloslim::quant::Simulation;
 use yoloslim_core::graph::Shape;
 use yoloslim_core::quant::Quantisation;
 use yoloslim_core::{Error, Network, Result, files};
 
-use super::net::NetArgs;
+use super::net::{NetArgs, is_slim};
 use super::tensor_file::{Images, npz, read_images};
-use crate::term::Term;
+use crate::term::{self, Next, Term, beside};
 
 /// Write the raw head maps of given images, to compare with a chip or another runtime
 #[derive(Debug, Args)]
@@ -27,6 +28,23 @@ pub struct Heads {
     /// Compute as the quantised net of this quantisation.json would, which quantize wrote beside cfg and weights
     #[arg(long, value_name = "JSON")]
     quantisation: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// All that `--json` prints.
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    output: &'a Path,
+    heads: Vec<HeadSummary<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct HeadSummary<'a> {
+    name: &'a str,
+    /// Images, channels, rows, columns.
+    shape: &'a [usize],
 }
 
 impl Heads {
@@ -41,9 +59,20 @@ impl Heads {
             .map(|(i, m)| (format!("head{i}"), vec![count, m.channels, m.rows, m.cols], m.to_nchw()))
             .collect();
         files::write_whole(&self.output, &npz(&arrays)?)?;
+        if self.json {
+            let heads = arrays.iter().map(|(name, shape, _)| HeadSummary { name, shape }).collect();
+            return term::print_json(&Summary { output: &self.output, heads });
+        }
         for (name, shape, _) in &arrays {
             term.note(format!("{name}: {shape:?}"));
         }
+        term.wrote(self.output.display());
+        let NetArgs { cfg, weights } = &self.net;
+        let next = match is_slim(cfg) {
+            true => Next::new("export").path(cfg).path(weights).with("--format onnx").output(beside(cfg, "onnx")),
+            false => Next::new("eval").path(cfg).path(weights).data(None),
+        };
+        term.next(next);
         Ok(())
     }
 

@@ -11,8 +11,11 @@ use yoloslim_core::record::GammaSummary;
 use yoloslim_core::{Network, Result, cost};
 
 use super::layer_table::{kind, layer_table};
-use super::net::{NetArgs, Size, read_graph};
-use crate::term::{self, Term};
+use super::net::{NetArgs, Size, is_slim, read_graph};
+use crate::term::{self, Next, Term, beside, wrapped};
+
+/// A share of channels that can go unnoticed from which on pruning is worth while.
+const SPARSE: f64 = 0.3;
 
 /// Show a net's layers, parameters, operations, residual groups and BN gammas
 #[derive(Debug, Args)]
@@ -66,12 +69,30 @@ impl Info {
         if let Some(size) = self.size {
             graph = graph.resized(&cfg, size.width, size.height).map_err(|e| e.inside(self.cfg.display()))?;
         }
-        let network = match self.weights {
-            Some(weights) => Some(NetArgs { cfg: self.cfg, weights }.read(term)?),
+        let network = match &self.weights {
+            Some(weights) => Some(NetArgs { cfg: self.cfg.clone(), weights: weights.clone() }.read(term)?),
             None => None,
         };
         let summary = summarise(&graph, network.as_ref());
-        if self.json { term::print_json(&summary) } else { term::print(&text(&graph, &summary)) }
+        if self.json {
+            return term::print_json(&summary);
+        }
+        term::print(&text(&graph, &summary))?;
+        term.next(self.next(&summary));
+        Ok(())
+    }
+
+    /// How fast it is; with weights, how good; and where its gammas are sparse, less of it.
+    fn next(&self, summary: &Summary) -> Next {
+        let Some(weights) = &self.weights else { return Next::new("bench infer").path(&self.cfg) };
+        let sparse = summary.gamma.as_ref().is_some_and(|gamma| gamma.safe > SPARSE);
+        match sparse && !is_slim(&self.cfg) {
+            true => {
+                let prune = Next::new("prune").path(&self.cfg).path(weights).data(None).with("--target-flops 0.7");
+                prune.output(beside(&self.cfg, "slim"))
+            }
+            false => Next::new("eval").path(&self.cfg).path(weights).data(None),
+        }
     }
 }
 
@@ -105,26 +126,49 @@ fn gammas(network: &Network) -> impl Iterator<Item = (usize, &[f32])> {
 fn text(graph: &Graph, summary: &Summary) -> String {
     let mut out = layer_table(graph);
     // Writing to a String does not fail.
-    let mut line = |text: String| {
-        let _ = writeln!(out, "{text}");
+    let mut line = |text: String, indent: usize| {
+        let _ = writeln!(out, "{}", wrapped(&text, indent));
     };
-    line(format!("{} layers, {} parameters, {:.3} BFLOPs", summary.layers.len(), summary.params, summary.bflops));
+    line(format!("{} layers, {} parameters, {:.3} BFLOPs", summary.layers.len(), summary.params, summary.bflops), 0);
     if !summary.residual_groups.is_empty() {
-        line("residual groups (convolutions that must keep the same channels):".to_owned());
+        line("residual groups (convolutions that must keep the same channels):".to_owned(), 0);
     }
     for group in &summary.residual_groups {
         let members: Vec<_> = group.members.iter().map(usize::to_string).collect();
-        line(format!("  width {:4}: {}", group.width, members.join(" ")));
+        line(format!("  width {:4}: {}", group.width, members.join(" ")), 14);
     }
     if let Some(g) = &summary.gamma {
         let [min, q1, median, q3, max] = g.quantiles;
-        line(format!(
-            "|gamma|: min {min:.4}, quartiles {q1:.4} {median:.4} {q3:.4}, max {max:.4}; near zero {:.1} %, zero {:.1} %, \
-             safe as --channels {:.3}",
-            100.0 * g.near_zero,
-            100.0 * g.zero,
-            g.safe
-        ));
+        let share = |share: f64| format!("{:.1} %", 100.0 * share);
+        let (near, zero) = (share(g.near_zero), share(g.zero));
+        line(format!("|gamma|: min {min:.4}, quartiles {q1:.4} {median:.4} {q3:.4}, max {max:.4};"), 9);
+        line(format!("         near zero {near}, zero {zero}, safe as --channels {:.3}", g.safe), 9);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::term::COLUMNS;
+    use yoloslim::architectures::{Architecture, CfgOptions};
+
+    #[test]
+    fn everything_about_the_published_nets_fits_a_terminal() {
+        let published = |architecture: Architecture, width, size| {
+            let options = CfgOptions { classes: 80, width, size: (size, size), anchors: None };
+            architecture.cfg(&options).unwrap()
+        };
+        for architecture in [Architecture::YoloV3, Architecture::YoloV3Spp, Architecture::YoloV4Tiny] {
+            let graph = Graph::from_cfg(&published(architecture, 1.0, 1024)).unwrap();
+            let text = text(&graph, &summarise(&graph, None));
+            assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+        }
+        let network = Network::initialise(published(Architecture::YoloV3, 0.125, 96), 1).unwrap();
+        let text = text(&network.graph, &summarise(&network.graph, Some(&network)));
+        assert!(
+            text.contains("safe as --channels") && text.lines().all(|line| line.chars().count() <= COLUMNS),
+            "{text}"
+        );
+    }
 }

@@ -1,16 +1,18 @@
 //! `init`: a new cfg of a published architecture.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use yoloslim::anchors::{cluster, label_sizes};
+use serde::Serialize;
+use yoloslim::anchors::label_sizes;
 use yoloslim::architectures::{Architecture, CfgOptions};
 use yoloslim_core::graph::Graph;
 use yoloslim_core::labels::{self, Split, check_classes};
 use yoloslim_core::{Error, Network, Result, cost, files};
 
+use super::anchors::clustered;
 use super::net::Size;
-use crate::term::Term;
+use crate::term::{self, Next, Term, beside};
 
 /// Write the cfg of a published architecture, for other classes, widths and sizes
 #[derive(Debug, Args)]
@@ -38,6 +40,20 @@ pub struct Init {
     /// The .cfg to write
     #[arg(short, long, value_name = "CFG")]
     output: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// All that `--json` prints.
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    cfg: &'a Path,
+    weights: Option<&'a Path>,
+    layers: usize,
+    classes: usize,
+    params: usize,
+    bflops: f64,
 }
 
 /// The architectures by the names of their published cfgs.
@@ -82,7 +98,23 @@ impl Init {
             files::write_whole(weights, &network.to_weights_file().to_bytes())?;
         }
         files::write_whole(&self.output, &network.cfg.to_bytes())?;
-        term.note(describe(&network.graph));
+        let graph = &network.graph;
+        if self.json {
+            return term::print_json(&Summary {
+                cfg: &self.output,
+                weights: self.random_weights.as_deref(),
+                layers: graph.layers.len(),
+                classes: graph.classes(),
+                params: cost::parameters(graph),
+                bflops: cost::flops(graph) / 1e9,
+            });
+        }
+        term.wrote(format!("{}: {}", self.output.display(), describe(graph)));
+        if let Some(weights) = &self.random_weights {
+            term.wrote(format!("{}, random", weights.display()));
+        }
+        let next = Next::new("train").path(&self.output).data(self.data.as_deref());
+        term.next(next.output(beside(&self.output, "base")));
         Ok(())
     }
 
@@ -96,7 +128,7 @@ impl Init {
             check_classes(&dataset, classes).map_err(|e| e.inside(data.display()))?;
         }
         let sizes = label_sizes(&dataset, size.0, size.1);
-        let anchors = cluster(&sizes, architecture.anchor_count()).map_err(|e| e.inside(data.display()))?;
+        let anchors = clustered(&sizes, architecture.anchor_count(), term).map_err(|e| e.inside(data.display()))?;
         term.note(format!("anchors from {} labels, mean IoU {:.3}", sizes.len(), anchors.mean_iou));
         let rounded = anchors.sizes.iter().map(|a| a.map(|v| v.round().max(1.0))).collect();
         Ok(options(dataset.names.len(), Some(rounded)))

@@ -3,10 +3,13 @@
 use yoloslim_core::cost;
 use yoloslim_core::graph::{Graph, Op, Shape, Source};
 
+/// Where the shapes begin.
+const SHAPES: usize = 34;
+
 /// One line a layer, with a heading.
 pub fn layer_table(graph: &Graph) -> String {
-    let heading = "layer     filters    size              input                output\n".to_owned();
-    (0..graph.layers.len()).map(|i| line(graph, i)).fold(heading, |table, line| table + &line + "\n")
+    let heading = format!("{:<SHAPES$}{:<20}{}\n", "layer      filters    size", "     input", "     output");
+    (0..graph.layers.len()).map(|i| line(graph, i)).fold(heading, |table, line| table + line.trim_end() + "\n")
 }
 
 /// The kind's name as Darknet prints it.
@@ -28,33 +31,33 @@ pub fn kind(op: &Op) -> &'static str {
 
 fn line(graph: &Graph, layer: usize) -> String {
     let l = &graph.layers[layer];
-    let shapes = || format!("{}   ->  {}", shape(graph.input_shape(layer)), shape(l.shape));
-    let text = match &l.op {
+    let shapes = format!("{} -> {}", shape(graph.input_shape(layer)), shape(l.shape));
+    let (words, rest) = match &l.op {
         Op::Convolution(c) => {
+            let groups = if c.groups > 1 { format!("/{}", c.groups) } else { String::new() };
             let size = window(c.size, c.stride_x, c.stride_y);
-            let groups = if c.groups > 1 { format!("  {} groups", c.groups) } else { String::new() };
             let bflops = cost::layer_flops(graph, layer) / 1e9;
-            format!("{:5}  {size}  {}  {bflops:.3} BFLOPs{groups}", c.filters, shapes())
+            (format!("{:>5}{groups:<5} {size}", c.filters), format!("{shapes} {bflops:.3} BF"))
         }
-        Op::MaxPool(p) => format!("       {}  {}", window(p.size, p.stride_x, p.stride_y), shapes()),
-        Op::Upsample { stride } | Op::Reorg { stride } => format!("       {stride:>12}x  {}", shapes()),
+        Op::MaxPool(p) => (format!("{:>11}{}", "", window(p.size, p.stride_x, p.stride_y)), shapes),
+        Op::Upsample { stride } | Op::Reorg { stride } => (format!("{stride:>16}x"), shapes),
         Op::Route { groups, group_id } => {
-            let slice = if *groups > 1 { format!("  slice {group_id} of {groups}") } else { String::new() };
-            format!(" {}{slice}  -> {}", sources(&l.inputs), shape(l.shape))
+            let slice = if *groups > 1 { format!(" slice {group_id} of {groups}") } else { String::new() };
+            // It reads several shapes: their layers stand there instead.
+            return format!("{layer:5} {:<6} {:<37} -> {}", kind(&l.op), sources(&l.inputs) + &slice, shape(l.shape));
         }
-        Op::Shortcut { .. } | Op::ScaleChannels { .. } | Op::Sam { .. } => {
-            format!("{:>5}                 {}", sources(&l.inputs[1..]), shapes())
-        }
-        Op::Dropout { probability } => format!("       p = {probability:<10.2} {}", shapes()),
-        Op::AveragePool => format!("                      {}", shapes()),
-        Op::Yolo(y) => format!(" {} anchors, {} classes", y.anchors.len(), y.classes),
+        Op::Shortcut { .. } | Op::ScaleChannels { .. } | Op::Sam { .. } => (sources(&l.inputs[1..]), shapes),
+        Op::Dropout { probability } => (format!("p = {probability:.2}"), shapes),
+        Op::AveragePool => (String::new(), shapes),
+        Op::Yolo(y) => (format!("{} anchors, {} classes", y.anchors.len(), y.classes), String::new()),
     };
-    format!("{layer:5} {:<8} {text}", kind(&l.op))
+    let left = format!("{layer:5} {:<6} {words}", kind(&l.op));
+    format!("{left:<SHAPES$}{rest}")
 }
 
 fn window(size: usize, stride_x: usize, stride_y: usize) -> String {
     let stride = if stride_x == stride_y { stride_x.to_string() } else { format!("{stride_x}x{stride_y}") };
-    format!("{size:2} x{size:2} / {stride:<3}")
+    format!("{size:2} x{size:2} / {stride}")
 }
 
 fn shape(s: Shape) -> String {
@@ -79,7 +82,7 @@ mod tests {
         let graph = Graph::from_cfg(&Cfg::parse(cfg.as_bytes()).unwrap()).unwrap();
         let table = layer_table(&graph);
         let words = |i: usize| table.lines().nth(i).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(words(1), "0 conv 32 3 x 3 / 1 416 x 416 x 3 -> 416 x 416 x 32 0.299 BFLOPs");
+        assert_eq!(words(1), "0 conv 32 3 x 3 / 1 416 x 416 x 3 -> 416 x 416 x 32 0.299 BF");
         assert_eq!(words(2), "1 max 2 x 2 / 2 416 x 416 x 32 -> 208 x 208 x 32");
         assert_eq!(words(3), "2 route 1 1 -> 208 x 208 x 64");
     }

@@ -12,8 +12,8 @@ use crate::term::{self, Term};
 /// Print a command's manual page, or write those of all commands
 #[derive(Debug, Args)]
 pub struct Man {
-    /// The command; yoloslim itself when none is named
-    command: Option<String>,
+    /// The command, which may be several words; yoloslim itself when none is named
+    command: Vec<String>,
     /// Folder for the pages of all commands, new or empty
     #[arg(short, long, value_name = "DIR", conflicts_with = "command")]
     output: Option<PathBuf>,
@@ -24,23 +24,26 @@ impl Man {
         let mut program = super::Cli::command();
         program.build();
         let Some(output) = self.output else {
-            let page = match &self.command {
-                None => page(&program)?,
-                Some(name) => page(program.find_subcommand(name).ok_or_else(|| unknown(name))?)?,
-            };
-            return term::print(&page);
+            let named = self.command.iter().try_fold(&program, |command, name| command.find_subcommand(name));
+            return term::print(&page(named.ok_or_else(|| unknown(&self.command.join(" ")))?)?);
         };
         let folder = NewFolder::begin(&output)?;
-        let all: Vec<_> = std::iter::once(&program).chain(program.get_subcommands()).collect();
+        let all = with_nested(&program);
         for command in &all {
             let name = command.get_display_name().unwrap_or(command.get_name());
             files::write_whole(&folder.path().join(format!("{name}.1")), page(command)?.as_bytes())?;
         }
         folder.finish()?;
-        term.note(format!("wrote {} pages to {}", all.len(), output.display()));
-        term.note(format!("next: man -l {}", output.join("yoloslim.1").display()));
+        term.wrote(format!("{} pages to {}", all.len(), output.display()));
+        term.next(format!("man -l {}", output.join("yoloslim.1").display()));
         Ok(())
     }
+}
+
+/// A command and all that are below it, but for the help that each has.
+pub fn with_nested(command: &clap::Command) -> Vec<&clap::Command> {
+    let below = command.get_subcommands().filter(|c| c.get_name() != "help").flat_map(with_nested);
+    std::iter::once(command).chain(below).collect()
 }
 
 fn page(command: &clap::Command) -> Result<String> {
@@ -61,7 +64,10 @@ mod tests {
     fn every_command_has_a_page_with_its_options() {
         let mut program = super::super::Cli::command();
         program.build();
-        for command in program.get_subcommands().filter(|c| c.get_name() != "help") {
+        let all = with_nested(&program);
+        let names: Vec<&str> = all.iter().filter_map(|command| command.get_display_name()).collect();
+        assert!(names.contains(&"yoloslim-profile-fit") && names.contains(&"yoloslim-bench-train"), "{names:?}");
+        for command in all {
             let text = page(command).unwrap();
             let long = command.get_arguments().filter_map(|a| a.get_long()).find(|l| l.len() > 1 && !l.contains('-'));
             assert!(text.contains(".SH NAME") && long.is_none_or(|long| text.contains(long)), "{text}");

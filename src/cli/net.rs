@@ -1,5 +1,6 @@
 //! The nets that are named on the command line.
 
+use std::fmt::{Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -38,6 +39,12 @@ pub fn read_graph(path: &Path) -> Result<(Cfg, Graph)> {
     Ok((cfg, graph))
 }
 
+/// Whether a cfg is one that was slimmed: its name or the plan beside it tells.
+pub fn is_slim(cfg: &Path) -> bool {
+    let named = cfg.file_name().is_some_and(|name| name == "slim.cfg");
+    cfg.is_file() && (named || cfg.with_file_name("plan.json").is_file())
+}
+
 /// The size of a net's input: `416` or `608x352` (width x height).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
@@ -55,6 +62,15 @@ impl FromStr for Size {
         match (width.parse(), height.parse()) {
             (Ok(width @ 1..=16384), Ok(height @ 1..=16384)) => Ok(Self { width, height }),
             _ => Err("give one side such as 416, or width x height such as 608x352".to_owned()),
+        }
+    }
+}
+
+impl Display for Size {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match (self.width, self.height) {
+            (width, height) if width == height => write!(f, "{width}"),
+            (width, height) => write!(f, "{width}x{height}"),
         }
     }
 }
@@ -91,6 +107,10 @@ mod tests {
     fn a_size_is_one_side_or_both() {
         assert_eq!("416".parse(), Ok(Size { width: 416, height: 416 }));
         assert_eq!("608x352".parse(), Ok(Size { width: 608, height: 352 }));
+        assert_eq!(
+            [(416, 416), (608, 352)].map(|(width, height)| Size { width, height }.to_string()),
+            ["416", "608x352"]
+        );
         for wrong in ["", "0", "x", "416x", "x416", "416x416x3", "-32", "99999"] {
             assert!(wrong.parse::<Size>().is_err(), "{wrong}");
         }

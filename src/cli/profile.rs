@@ -11,9 +11,10 @@ use yoloslim_core::cost::profile::{self, Device, Measured, Profile, TimedNet};
 use yoloslim_core::graph::Graph;
 use yoloslim_core::{Error, Result, files};
 
+use super::examples;
 use super::layer_table::kind;
 use super::net::{Size, read_graph};
-use crate::term::{self, Term};
+use crate::term::{self, Next, Term, beside};
 
 /// Predict how long nets take on a device, layer by layer
 #[derive(Debug, Args)]
@@ -33,6 +34,7 @@ enum What {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples::PROFILE_SHOW)]
 struct Show {
     /// hi3519a, hi3559a, cpu (by cpu.toml) or the path of a profile
     profile: String,
@@ -47,6 +49,7 @@ struct Show {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples::PROFILE_FIT)]
 struct Fit {
     /// hi3519a, hi3559a or the path of a profile
     profile: String,
@@ -62,10 +65,23 @@ struct Fit {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples::PROFILE_MEASURE)]
 struct Measure {
     /// The profile, a new file
     #[arg(short, long, default_value = Profile::CPU_FILE, value_name = "TOML")]
     output: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// All that `measure --json` prints.
+#[derive(Debug, Serialize)]
+struct MeasureSummary<'a> {
+    profile: &'a Path,
+    name: &'a str,
+    /// Layers that were timed.
+    points: usize,
 }
 
 /// `CFG=MS`.
@@ -146,14 +162,34 @@ struct LayerSummary {
 impl Show {
     fn run(self, term: Term) -> Result<()> {
         let profile = Profile::find(&self.profile)?;
-        let Some(path) = &self.cfg else { return term::print(&profile.to_toml()?) };
+        let Some(path) = &self.cfg else {
+            term::print(&profile.to_toml()?)?;
+            term.next(Next::new("profile show").path(&self.profile).path("CFG"));
+            return Ok(());
+        };
         let (cfg, mut graph) = read_graph(path)?;
         if let Some(size) = self.size {
             graph = graph.resized(&cfg, size.width, size.height).map_err(|e| e.inside(path.display()))?;
         }
         warn_if_uncalibrated(&profile, term);
         let summary = summarise(&profile, &graph);
-        if self.json { term::print_json(&summary) } else { term::print(&table(&graph, &summary)) }
+        if self.json {
+            return term::print_json(&summary);
+        }
+        term::print(&table(&graph, &summary))?;
+        term.next(self.next(path, summary.ms));
+        Ok(())
+    }
+
+    /// A net of half the time, where the weights lie beside the cfg; else the time on this machine.
+    fn next(&self, cfg: &Path, ms: f64) -> Next {
+        let weights = cfg.with_extension("weights");
+        if !weights.is_file() {
+            return Next::new("bench infer").path(cfg);
+        }
+        let prune = Next::new("prune").path(cfg).path(weights).data(None);
+        let prune = prune.with(&format!("--target-latency {:.3} --profile", ms / 2.0)).path(&self.profile);
+        prune.output(beside(cfg, "slim"))
     }
 }
 
@@ -210,7 +246,9 @@ impl Fit {
             return term::print_json(&FitSummary { profile, fitted: &found.fitted, kept: &found.kept, nets: timed });
         }
         term::print(&residuals(timed))?;
-        term.note(format!("fitted {}; wrote {}", found.fitted.join(", "), profile.display()));
+        term.note(format!("fitted {}", found.fitted.join(", ")));
+        term.wrote(profile.display());
+        term.next(Next::new("profile show").path(profile).path(&self.measured[0].cfg));
         Ok(())
     }
 }
@@ -219,7 +257,9 @@ fn residuals(timed: &[TimedNet]) -> String {
     let mut out = format!("{:>12}{:>12}{:>8}  net\n", "measured ms", "predicted", "error");
     for t in timed {
         let error = 100.0 * (t.predicted_ms / t.measured_ms - 1.0);
-        let _ = writeln!(out, "{:>12.2}{:>12.2}{error:>+7.1}%  {}", t.measured_ms, t.predicted_ms, t.net);
+        let net: Vec<char> = t.net.chars().rev().take(46).collect();
+        let net: String = net.into_iter().rev().collect();
+        let _ = writeln!(out, "{:>12.2}{:>12.2}{error:>+7.1}%  {net}", t.measured_ms, t.predicted_ms);
     }
     out
 }
@@ -230,8 +270,14 @@ impl Measure {
         let bar = term.progress(cpu_profile::points(), "timing layers");
         let profile = cpu_profile::measure(&mut || bar.inc());
         bar.finish_and_clear();
-        files::write_whole(&self.output, profile?.to_toml()?.as_bytes())?;
-        term.note(format!("wrote {}; use it with --profile {0}", self.output.display()));
+        let profile = profile?;
+        files::write_whole(&self.output, profile.to_toml()?.as_bytes())?;
+        if self.json {
+            let points = cpu_profile::points();
+            return term::print_json(&MeasureSummary { profile: &self.output, name: &profile.name, points });
+        }
+        term.wrote(format!("{}; --profile {0} prunes by it", self.output.display()));
+        term.next(Next::new("profile show").path(&self.output).path("CFG"));
         Ok(())
     }
 }

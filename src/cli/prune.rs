@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use yoloslim::detect::{DetectOptions, Detector};
 use yoloslim::new_folder::NewFolder;
-use yoloslim::prove::prove;
+use yoloslim::prove::prove_with;
 use yoloslim::search::ByData;
 use yoloslim_core::labels::{self, Dataset, Split};
 use yoloslim_core::prune::{self, PruneOptions, PrunePlan};
@@ -17,7 +17,7 @@ use super::net::NetArgs;
 use super::profile::warn_if_uncalibrated;
 use super::prune_guard::GuardArgs;
 use super::prune_knobs::PruneKnobs;
-use crate::term::{self, Term};
+use crate::term::{self, Next, Term, beside};
 
 /// Training images that tell what filters give and are worth.
 const IMAGES: usize = 64;
@@ -118,8 +118,9 @@ impl Prune {
             if let Some((before, after)) = done.accuracy {
                 term::print(&format!("mAP@0.5     {before:.4} -> {after:.4} without fine-tuning\n"))?;
             }
-            term.note(next_step(output));
+            term.wrote(format!("{0}/slim.cfg, {0}/slim.weights and {0}/plan.json", output.display()));
         }
+        term.next(self.next());
         Ok(())
     }
 
@@ -147,6 +148,19 @@ impl Prune {
         Ok(choice.plan)
     }
 
+    /// After a dry run the same in earnest; else the accuracy is won back.
+    fn next(&self) -> Next {
+        let NetArgs { cfg, weights } = &self.net;
+        match (&self.output, self.dry_run) {
+            (Some(output), false) => {
+                let train = Next::new("train").net(output, "slim").data(self.data.as_deref());
+                train.with("--teacher").path(cfg).path(weights).output(beside(output, "tuned"))
+            }
+            (Some(_), true) => Next::typed_without("--dry-run"),
+            (None, _) => Next::typed_without("--dry-run").output(beside(cfg, "slim")),
+        }
+    }
+
     /// Cuts, proves, measures, writes. Without a proof nothing is written, nor with too much accuracy lost.
     fn carry_out(
         &self,
@@ -157,14 +171,18 @@ impl Prune {
         term: Term,
     ) -> Result<Done> {
         let pruned = prune::apply(network, plan)?;
-        let proof = prove(&pruned)?;
+        let mut works = term.works();
+        let proof = prove_with(&pruned, &mut |done, of| works.show("proving", done, of))?;
         let (slim, accuracy) = match splits {
             None => {
                 term.note("accuracy was not measured: give --data to know what the pruning costs");
                 (pruned.compact, None)
             }
             Some(splits) => {
+                let mut works = term.works();
+                works.show("measuring statistics", 0, 1);
                 let slim = self.by_data().with_statistics(pruned.compact, &splits.train)?;
+                works.finish();
                 let [before, after] = [network, &slim].map(|net| accuracy(net, &splits.val, term));
                 let (before, after) = (before?, after?);
                 self.guard.check(before, after, term)?;
@@ -218,9 +236,4 @@ fn accuracy(network: &Network, val: &Dataset, term: Term) -> Result<Option<f64>>
     let evaluation = detector.evaluate_with(val, &mut |done| bar.set_position(done as u64));
     bar.finish_and_clear();
     Ok(evaluation?.map50)
-}
-
-fn next_step(output: &Path) -> String {
-    let (cfg, weights) = (output.join("slim.cfg"), output.join("slim.weights"));
-    format!("next, get accuracy back: yoloslim train {} {} --data D -o RUN", cfg.display(), weights.display())
 }

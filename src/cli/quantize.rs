@@ -126,7 +126,9 @@ impl Quantize {
         };
         let mut quantised = calibrated.with_float(float_layers);
         if options.bias_correction {
-            quantised.correct_biases(&paths)?;
+            let mut works = term.works();
+            quantised.correct_biases(&paths, &mut |done, of| works.show("correcting biases", done, of))?;
+            works.finish();
         }
         let after = self.simulated_accuracy(&quantised, &data, term)?;
         let fine_tuned = self.fine_tune(&mut quantised, &data, folder.path(), term)?;

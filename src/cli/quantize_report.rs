@@ -9,7 +9,7 @@ use yoloslim_core::Result;
 use yoloslim_core::eval::Evaluation;
 use yoloslim_core::quant::{Calibration, Scheme};
 
-use crate::term::{self, Term};
+use crate::term::{self, Next, Term, beside, wrapped};
 
 /// A loss of mAP@0.5 that quantisation should stay below: one point.
 pub const MOST_LOST: f64 = 0.01;
@@ -98,23 +98,24 @@ impl Report {
         }
         term::print(&self.table())?;
         let folder = output.display();
-        let net = format!("{folder}/{STEM}");
         match self.scheme {
             Scheme::Int8(_) => {
-                term.note(format!(
-                    "wrote {net}.onnx; the same net in floating point as {STEM}.cfg and .weights, report.json and \
+                term.wrote(format!(
+                    "{folder}/{STEM}.onnx; the same net in floating point as {STEM}.cfg and .weights, report.json and \
                      quantisation.json beside it"
                 ));
-                term.note(format!(
-                    "next: yoloslim heads {net}.cfg {net}.weights --quantisation {folder}/quantisation.json --input \
-                     X.npy -o OUT.npz, to compare with what the runtime gives"
-                ));
+                // To compare with what the runtime gives.
+                let heads = Next::new("heads").net(output, STEM).with("--quantisation");
+                let heads = heads.path(output.join("quantisation.json")).with("--input X.npy");
+                term.next(heads.output(beside(output, "heads.npz")));
             }
             Scheme::Nnie => {
-                term.note(format!("wrote {net}.cfg and .weights, report.json, quantisation.json and hp.json"));
+                term.wrote(format!(
+                    "{folder}/{STEM}.cfg and .weights, report.json, quantisation.json and hp.json beside them"
+                ));
                 let layers: Vec<String> = self.float_layers.iter().map(|l| l.layer.to_string()).collect();
-                let hp = layers.join(",");
-                term.note(format!("next: yoloslim export {net}.cfg {net}.weights --format caffe --hp {hp} -o CAFFE"));
+                let export = Next::new("export").net(output, STEM).with("--format caffe --hp").with(&layers.join(","));
+                term.next(export.output(beside(output, "caffe")));
             }
         }
         Ok(())
@@ -149,7 +150,8 @@ impl Report {
         }
         let kind = if self.scheme == Scheme::Nnie { "16 bits (_hp)" } else { "floating point" };
         let layers: Vec<String> = self.float_layers.iter().map(|l| l.layer.to_string()).collect();
-        line(format!("{} convolutions of 8 bits; in {kind}: {}", self.quantised_layers, layers.join(", ")));
+        let sum = format!("{} convolutions of 8 bits; in {kind}: {}", self.quantised_layers, layers.join(", "));
+        line(wrapped(&sum, 2));
         if !self.sensitivity.is_empty() {
             line(format!("\n{:<28} {:>10}", "layer, quantised alone", "head error"));
         }

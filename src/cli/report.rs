@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 use yoloslim::report;
 use yoloslim_core::{Error, Result, files};
 
-use crate::term::Term;
+use crate::term::{self, Next, Term, beside};
 
 /// Write the report of a run, one HTML file that opens without a network, or serve it while the run goes on
 #[derive(Debug, Args)]
@@ -26,6 +27,17 @@ pub struct Report {
     /// Port to serve it on; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 8787, requires = "watch")]
     port: u16,
+    /// Print one JSON document
+    #[arg(long, conflicts_with = "watch")]
+    json: bool,
+}
+
+/// All that `--json` prints.
+#[derive(Debug, Serialize)]
+struct Summary {
+    report: PathBuf,
+    #[serde(flatten)]
+    run: report::Summary,
 }
 
 impl Report {
@@ -46,7 +58,20 @@ impl Report {
                 file.clone()
             }
         };
-        term.note(format!("wrote {}; open it in a browser", path.display()));
+        let run = report::summary(&self.run)?;
+        if self.json {
+            return term::print_json(&Summary { report: path, run });
+        }
+        term.note(&run.verdict);
+        term.wrote(format!("{}, for a browser", path.display()));
+        let slim = self.run.join("slim.cfg").is_file();
+        term.next(match (run.complete, slim) {
+            (false, _) => Next::new("report").path(&self.run).with("--watch"),
+            (true, true) => {
+                Next::new("export").net(&self.run, "slim").with("--format onnx").output(beside(&self.run, "onnx"))
+            }
+            (true, false) => Next::new("eval").net(&self.run, "last").data(None),
+        });
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use yoloslim_core::{Network, Result, files};
 
 use super::net::NetArgs;
 use super::prune_knobs::PruneKnobs;
-use crate::term::{self, Term};
+use crate::term::{self, COLUMNS, Next, Term, beside};
 
 /// Prune each group of tied convolutions, and each residual block, alone at several ratios; measure what accuracy it costs
 #[derive(Debug, Args)]
@@ -56,7 +56,10 @@ impl SensitivityCommand {
         labels::check_classes(&dataset, network.graph.classes()).map_err(|e| e.inside(self.data.display()))?;
         let measuring = Measuring { images: self.images, threads: rayon::current_num_threads() };
         let gradients = options.score == Criterion::Taylor;
-        let evidence = evidence::measure(&network, &dataset, gradients, measuring, &mut |_| {})?;
+        let bar = term.progress(self.images.min(dataset.samples.len()), "calibrating");
+        let mut shown = |done| bar.set_position(done as u64);
+        let evidence = evidence::measure(&network, &dataset, gradients, measuring, &mut shown)?;
+        bar.finish_and_clear();
         let judge = Judge::new(&dataset, self.images);
         let bar = term.progress(1, "pruning each part");
         let mut accuracy = |slim: &Network| judge.accuracy_reestimated(slim);
@@ -77,33 +80,75 @@ impl SensitivityCommand {
             return term::print_json(&measured);
         }
         term::print(&table)?;
-        let (cfg, weights, out) = (self.net.cfg.display(), self.net.weights.display(), self.output.display());
-        let data = self.data.display();
-        term.note(format!("wrote sensitivity.json, this table as sensitivity.txt, and plan.json to {out}"));
-        term.note(format!("next: yoloslim prune {cfg} {weights} --plan {out}/plan.json --data {data} -o SLIM"));
+        let out = self.output.display();
+        term.wrote(format!("sensitivity.json, this table as sensitivity.txt, and plan.json to {out}"));
+        let prune = Next::new("prune").path(&self.net.cfg).path(&self.net.weights).data(Some(&self.data));
+        term.next(prune.with("--plan").path(self.output.join("plan.json")).output(beside(&self.net.cfg, "slim")));
         Ok(())
     }
 }
+
+/// Ratios that fit a terminal side by side.
+const SIDE_BY_SIDE: usize = 5;
 
 fn table(network: &Network, measured: &Sensitivity) -> String {
     let mut out = format!("mAP@0.5 {:.4}; lost when a part is pruned alone:\n", measured.accuracy);
     // Writing to a String does not fail.
     let mut line = |text: String| {
-        let _ = writeln!(out, "{text}");
+        let _ = writeln!(out, "{}", text.trim_end());
     };
-    let ratios: Vec<String> = measured.ratios.iter().map(|ratio| format!("{:>6.0} %", ratio * 100.0)).collect();
-    line(format!("{:<34} {:>8} {}", "layers", "channels", ratios.join(" ")));
-    for group in &measured.groups {
-        let mut layers: Vec<String> = group.layers.iter().map(usize::to_string).collect();
-        if layers.len() > 6 {
-            layers.splice(5..layers.len() - 1, ["..".to_owned()]);
+    for (part, ratios) in measured.ratios.chunks(SIDE_BY_SIDE).enumerate() {
+        let width = (COLUMNS - 9 - 8 * ratios.len()).min(34);
+        let heads: String = ratios.iter().map(|ratio| format!("{:>6.0} %", ratio * 100.0)).collect();
+        line(format!("{:<width$} {:>8}{heads}", "layers", "channels"));
+        for group in &measured.groups {
+            let losses = group.losses.iter().skip(part * SIDE_BY_SIDE).take(SIDE_BY_SIDE);
+            let losses: String = losses.map(|loss| format!("{loss:>8.4}")).collect();
+            line(format!("{:<width$} {:>8}{losses}", layers(&group.layers, width), group.channels));
         }
-        let losses: Vec<String> = group.losses.iter().map(|loss| format!("{loss:>8.4}")).collect();
-        line(format!("{:<34} {:>8} {}", layers.join(" "), group.channels, losses.join(" ")));
     }
     for block in &measured.blocks {
         let place = &network.graph.layers[block.shortcut].place;
-        line(format!("block of {place:<25} {:>8} {:>8.4}", "", block.loss));
+        line(format!("without the block of {place:<22}{:>8.4}", block.loss));
     }
     out
+}
+
+/// The layers' numbers, those in the middle left out where there is no room for all.
+fn layers(layers: &[usize], width: usize) -> String {
+    let mut words: Vec<String> = layers.iter().map(usize::to_string).collect();
+    while words.len() > 2 && words.join(" ").len() > width {
+        let keep = words.iter().position(|word| word == "..").unwrap_or(words.len() - 1);
+        words.splice(keep - 1..words.len() - 1, ["..".to_owned()]);
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yoloslim::architectures::{Architecture, CfgOptions};
+    use yoloslim::search::{BlockSensitivity, GroupSensitivity};
+
+    #[test]
+    fn the_table_fits_a_terminal_whatever_is_tied_and_tried() {
+        let options = CfgOptions { classes: 2, width: 0.125, size: (96, 96), anchors: None };
+        let network = Network::initialise(Architecture::YoloV3.cfg(&options).unwrap(), 1).unwrap();
+        for tried in [1, 3, 5, 7] {
+            let group = |layers: Vec<usize>| GroupSensitivity {
+                layers,
+                place: String::new(),
+                channels: 1024,
+                losses: vec![-0.1234; tried],
+            };
+            let groups = vec![group(vec![0]), group((37..62).step_by(3).collect())];
+            let blocks = vec![BlockSensitivity { shortcut: 61, loss: 0.5 }];
+            let measured =
+                Sensitivity { fingerprint: String::new(), accuracy: 0.5, ratios: vec![0.25; tried], groups, blocks };
+            let table = table(&network, &measured);
+            assert!(table.lines().all(|line| line.chars().count() <= COLUMNS), "{table}");
+            assert_eq!(table.matches("-0.1234").count(), 2 * tried);
+            assert!(table.contains(" .. 61") || table.contains("37 40 43 46 49 52 55 58 61"), "{table}");
+        }
+    }
 }

@@ -22,7 +22,7 @@ use super::profile::warn_if_uncalibrated;
 use super::prune_knobs::PruneKnobs;
 use super::train::{StrategyName, absolute, strategy_has_effect};
 use super::train_progress::TrainProgress;
-use crate::term::{self, Term};
+use crate::term::{self, Next, Term, beside};
 
 /// Train, train on with a sparsity penalty, prune and fine-tune: the whole pipeline, resumable at every epoch
 #[derive(Debug, Args)]
@@ -130,9 +130,10 @@ impl Slim {
         }
         term::print(&table(&record))?;
         let path = folder.path().display();
-        term.note(format!("wrote {path}/slim.cfg, {path}/slim.weights and {path}/{PICTURE}"));
-        term.note(format!("what was won and lost: {path}/{REPORT}; also: tensorboard --logdir {path}"));
-        term.note(format!("next: yoloslim detect {path}/slim.cfg {path}/slim.weights IMAGE -o PICTURES"));
+        term.note(format!("what was won and lost: {path}/{REPORT}, for a browser; also: tensorboard --logdir {path}"));
+        term.wrote(format!("{path}/slim.cfg, {path}/slim.weights and {path}/{PICTURE}"));
+        let export = Next::new("export").net(folder.path(), "slim").with("--format onnx");
+        term.next(export.output(beside(folder.path(), "onnx")));
         Ok(())
     }
 
@@ -204,7 +205,10 @@ pub fn run_pipeline(pipeline: &Pipeline, start: Network, record: &mut RunRecord,
                 bar.show(event);
             }
         }
-        Progress::Work(work) => bars.show(work),
+        Progress::Work(work) => match &mut bar {
+            Some(bar) => bar.work(work.what, work.done, work.of),
+            None => bars.show(work),
+        },
         Progress::Note(note) => term.note(note),
         Progress::Plan(plan) => {
             bars.clear();

@@ -1,5 +1,6 @@
 //! `train`: a network and a data set to a trained network.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -17,12 +18,12 @@ use super::distil_knobs::DistilKnobs;
 use super::interrupt::listen;
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
 use super::loss_knobs::LossKnobs;
-use super::net::read_graph;
+use super::net::{is_slim, read_graph};
 use super::profile::warn_if_uncalibrated;
 use super::prune_knobs::PruneKnobs;
 use super::slim::read_or_begin;
 use super::train_progress::TrainProgress;
-use crate::term::Term;
+use crate::term::{self, Next, Term, beside};
 
 /// Train a net, from random or given weights, optionally with a sparsity penalty on the BN gammas
 #[derive(Debug, Args)]
@@ -65,6 +66,9 @@ pub struct Train {
     distil: DistilKnobs,
     #[command(flatten)]
     knobs: TrainKnobs,
+    /// Print one JSON document: the run's record
+    #[arg(long)]
+    json: bool,
 }
 
 /// Where the hyperparameters come from.
@@ -118,7 +122,7 @@ impl Train {
         }
         let (folder, start, config, data) = self.prepare(term, workers)?;
         let options: &TrainOptions = &config.options;
-        let mut progress = TrainProgress::new(term, options.epochs);
+        let progress = RefCell::new(TrainProgress::new(term, options.epochs));
         let mut record = read_or_begin(&folder, &config.command, &data)?;
         if record.stage(STAGE).is_some() {
             record.stages.clear(); // A run that is complete ends as it did, and says so again.
@@ -139,15 +143,18 @@ impl Train {
             rounding: None,
             interrupt,
         };
-        let mut validate =
-            |n: &Network| Detector::new(n, DetectOptions::for_evaluation(options.size))?.evaluate(&data.val);
+        let images = data.val.samples.len();
+        let mut validate = |n: &Network| {
+            let mut shown = |done| progress.borrow_mut().work("evaluating", done, images);
+            Detector::new(n, DetectOptions::for_evaluation(options.size))?.evaluate_with(&data.val, &mut shown)
+        };
         let trained = train::run(job, &mut validate, &mut |event| {
             let warning = match (&event, &mut journal) {
                 (Event::Epoch(epoch), Some(journal)) => journal.epoch(epoch),
                 _ => None,
             };
-            progress.show(event);
-            warning.iter().for_each(|warning| progress.show(Event::Warning(warning)));
+            progress.borrow_mut().show(event);
+            warning.iter().for_each(|warning| progress.borrow_mut().show(Event::Warning(warning)));
         });
         if let (Err(_), Some(journal)) = (&trained, &mut journal) {
             // What went wrong first is told, not that this can't be written either.
@@ -156,12 +163,14 @@ impl Train {
         let Trained { network, epochs, evaluation } = trained?;
         let Some(journal) = journal else { return Ok(()) };
         journal.end(End { network: &network, epochs, evaluation, val: &data.val, size: options.size })?;
-        crate::term::print(&yoloslim::slim::table(&record))?;
+        if self.json {
+            return term::print_json(&record);
+        }
+        term::print(&yoloslim::slim::table(&record))?;
         let path = folder.path().display();
-        term.note(format!("wrote {path}/last.cfg and last.weights (best.* scored highest on val)"));
-        term.note(format!("how it went: {path}/{REPORT}; also: tensorboard --logdir {path}"));
-        let targets = options.target.as_ref().map_or_else(|| "--target-flops 0.7".to_owned(), typed_targets);
-        term.note(format!("next: yoloslim prune {path}/last.cfg {path}/last.weights -o SLIM {targets}"));
+        term.note(format!("how it went: {path}/{REPORT}, for a browser; also: tensorboard --logdir {path}"));
+        term.wrote(format!("{path}/last.cfg and last.weights (best.* scored highest on val)"));
+        term.next(next(&config, self.data.as_deref(), folder.path()));
         Ok(())
     }
 
@@ -269,7 +278,55 @@ pub fn strategy_has_effect(typed: Option<StrategyName>, auto: bool) -> std::resu
     Ok(())
 }
 
+/// A plain net is trained sparse, a sparse one pruned, and one that is slim already goes to its runtime.
+fn next(config: &RunConfig<TrainOptions>, typed: Option<&Path>, run: &Path) -> Next {
+    let data = Some(typed.unwrap_or(&config.data));
+    // The penalty has its way at the end of a run, not where accuracy was highest.
+    let best = config.options.sparsity.is_none() && run.join("best.weights").is_file();
+    let stem = if best { "best" } else { "last" };
+    let target = config.options.target.as_ref().map_or_else(|| "--target-flops 0.7".to_owned(), typed_targets);
+    if config.options.sparsity.is_some() {
+        return Next::new("prune").net(run, stem).data(data).with(&target).output(beside(run, "slim"));
+    }
+    if config.command.iter().any(|word| is_slim(Path::new(word))) {
+        return Next::new("export").net(run, stem).with("--format onnx").output(beside(run, "onnx"));
+    }
+    Next::new("train")
+        .net(run, stem)
+        .data(data)
+        .with(&format!("--sparsity auto {target}"))
+        .output(beside(run, "sparse"))
+}
+
 /// The path as it will still hold when the run goes on from another folder.
 pub fn absolute(path: &std::path::Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|e| Error::at(path.display(), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yoloslim_core::prune::{PruneOptions, Target};
+
+    #[test]
+    fn what_comes_next_depends_on_what_was_trained() {
+        let folder = tempfile::tempdir().unwrap();
+        let (slim, run) = (folder.path().join("slim.cfg"), Path::new("run"));
+        std::fs::write(&slim, "").unwrap();
+        let sparse = TrainOptions { sparsity: Some(Sparsity::auto()), ..TrainOptions::default() };
+        let target = Some(PruneOptions { target: Target::Params(0.4), ..PruneOptions::default() });
+        let aimed = TrainOptions { target, ..sparse.clone() };
+        for (cfg, options, wanted) in [
+            ("a.cfg", TrainOptions::default(), "train run/last.cfg run/last.weights --data D --sparsity auto"),
+            ("a.cfg", sparse, "prune run/last.cfg run/last.weights --data D --target-flops 0.7 -o run-slim"),
+            ("a.cfg", aimed, "prune run/last.cfg run/last.weights --data D --target-params 0.4 -o run-slim"),
+            (slim.to_str().unwrap(), TrainOptions::default(), "export run/last.cfg run/last.weights --format onnx"),
+        ] {
+            let command = ["yoloslim", "train", cfg].map(str::to_owned).to_vec();
+            let config = RunConfig { data: "/abs/D".into(), command, workers: 1, options };
+            let said = next(&config, Some(Path::new("D")), run).to_string();
+            assert!(said.starts_with(&format!("yoloslim {wanted}")), "{said}");
+            assert!(!said.contains("--data") || next(&config, None, run).to_string().contains("--data /abs/D"));
+        }
+    }
 }

@@ -28,6 +28,23 @@ const SIZES: std::ops::RangeInclusive<usize> = 96..=4096;
 /// # Errors
 /// If `folder` holds something already, can't be written, or a number makes no data set.
 pub fn generate(folder: &Path, seed: u64, train: usize, val: usize, size: usize) -> Result<()> {
+    generate_with(folder, seed, (train, val), size, &mut |_, _| {})
+}
+
+/// Pictures that are drawn between two tellings of progress.
+const AT_ONCE: usize = 32;
+
+/// [`generate`] that tells how many of how many pictures are drawn.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_with(
+    folder: &Path,
+    seed: u64,
+    (train, val): (usize, usize),
+    size: usize,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<()> {
     if train == 0 || val == 0 {
         let error = Error::at("generated data", format!("{train} training and {val} validation pictures"));
         return Err(error.fix("ask for at least one of each"));
@@ -40,13 +57,18 @@ pub fn generate(folder: &Path, seed: u64, train: usize, val: usize, size: usize)
     for (number, (split, count)) in [("train", train), ("val", val)].into_iter().enumerate() {
         let images = made(folder.join("images").join(split))?;
         let labels = made(folder.join("labels").join(split))?;
-        (0..count).into_par_iter().try_for_each(|index| {
+        let drawn = |index| {
             let (picture, objects) = scene::draw(size, &mut stream(seed, number, Purpose::Scene, index));
             let image = images.join(format!("{index:05}.png"));
             written(&image, &draw::encode(&picture, &image)?)?;
             let text: String = objects.iter().map(|object| label(object, size as f64)).collect();
             written(&labels.join(format!("{index:05}.txt")), text.as_bytes())
-        })?;
+        };
+        for first in (0..count).step_by(AT_ONCE) {
+            let end = count.min(first + AT_ONCE);
+            (first..end).into_par_iter().try_for_each(drawn)?;
+            progress(end + number * train, train + val);
+        }
     }
     let names: String = CLASSES.iter().enumerate().map(|(i, name)| format!("  {i}: {name}\n")).collect();
     let yaml =

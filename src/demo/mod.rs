@@ -32,7 +32,15 @@ pub fn network() -> Result<Network> {
 /// # Errors
 /// A folder that can't be written.
 pub fn generate(folder: &Path) -> Result<std::path::PathBuf> {
-    synthetic::generate(folder, SEED, TRAIN, VAL, SIZE)?;
+    generate_with(folder, &mut |_, _| {})
+}
+
+/// [`generate`] that tells how many of how many pictures are drawn.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_with(folder: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<std::path::PathBuf> {
+    synthetic::generate_with(folder, SEED, (TRAIN, VAL), SIZE, progress)?;
     Ok(folder.join("data.yaml"))
 }
 

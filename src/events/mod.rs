@@ -60,12 +60,9 @@ impl EventsFile {
     /// # Errors
     /// A file that can't be written any more.
     pub fn epoch(&mut self, epoch: &EpochRecord) -> Result<()> {
-        let mut value: Vec<Value> = scalars(epoch)
-            .into_iter()
-            .filter_map(|(tag, v)| {
-                Some(Value { tag: tag.to_owned(), simple_value: Some(v? as f32), ..Value::default() })
-            })
-            .collect();
+        let mut value: Vec<Value> =
+            scalars(epoch).into_iter().filter_map(|(tag, v)| Some(scalar(tag.to_owned(), v?))).collect();
+        value.extend(epoch.distilled.iter().map(|(name, loss)| scalar(format!("distillation/{name}"), *loss)));
         value.extend(epoch.gammas.iter().flat_map(gammas));
         self.summary(epoch.epoch + 1, value)
     }
@@ -109,6 +106,10 @@ fn framed(bytes: &[u8]) -> Vec<u8> {
     [&length[..], &masked(&length), bytes, &masked(bytes)].concat()
 }
 
+fn scalar(tag: String, value: f64) -> Value {
+    Value { tag, simple_value: Some(value as f32), ..Value::default() }
+}
+
 fn scalars(e: &EpochRecord) -> Vec<(&'static str, Option<f64>)> {
     let gammas = e.gammas.as_ref();
     let sparsity = e.sparsity.as_ref();
@@ -123,6 +124,7 @@ fn scalars(e: &EpochRecord) -> Vec<(&'static str, Option<f64>)> {
         ("training/waited_for_images", Some(e.waited)),
         ("gammas/near_zero", gammas.map(|g| g.near_zero)),
         ("gammas/zero", gammas.map(|g| g.zero)),
+        ("gammas/safe_to_prune", gammas.map(|g| g.safe)),
         ("gammas/median", gammas.map(|g| f64::from(g.quantiles[2]))),
         ("sparsity/factor", sparsity.map(|s| s.s)),
         ("sparsity/targets", sparsity.map(|s| s.targets as f64)),
@@ -180,7 +182,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut first = EventsFile::create(folder.path(), 0).unwrap();
         let gammas = GammaSummary::new([(4, &[0.0, 0.5][..])]);
-        first.epoch(&EpochRecord { epoch: 2, map50: Some(0.5), gammas, ..EpochRecord::default() }).unwrap();
+        let distilled = [("hint".to_owned(), 0.25)].into();
+        first.epoch(&EpochRecord { epoch: 2, map50: Some(0.5), gammas, distilled, ..EpochRecord::default() }).unwrap();
         first.picture(3, "detections/0", &Rgb::filled(8, 4, [9; 3])).unwrap();
         let second = EventsFile::create(folder.path(), 4).unwrap();
         assert_ne!(first.path, second.path);
@@ -189,7 +192,8 @@ mod tests {
         let values = &events[2].summary.as_ref().unwrap().value;
         let named = |tag: &str| values.iter().find(|v| v.tag == tag);
         assert_eq!((events[2].step, named("accuracy/mAP50").unwrap().simple_value), (3, Some(0.5)));
-        assert!(named("accuracy/mAP50-95").is_none());
+        assert_eq!(named("distillation/hint").unwrap().simple_value, Some(0.25));
+        assert!(named("accuracy/mAP50-95").is_none() && named("gammas/safe_to_prune").is_some());
         let histogram = named("gamma/layer 004").unwrap().histo.as_ref().unwrap();
         assert_eq!((histogram.num, histogram.max, histogram.sum, histogram.bucket[0]), (2.0, 0.5, 0.5, 1.0));
         assert!(histogram.bucket_limit.iter().all(|limit| limit.is_finite()));

@@ -20,7 +20,13 @@ const IMAGES: usize = 32;
 ///
 /// # Errors
 /// An image that can't be read.
-pub(super) fn correct_biases(network: &mut Network, quantisation: &Quantisation, paths: &[PathBuf]) -> Result<()> {
+pub(super) fn correct_biases(
+    network: &mut Network,
+    quantisation: &Quantisation,
+    paths: &[PathBuf],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<()> {
+    let (mut done, of) = (0, network.graph.convolutions().count());
     let step = paths.len().div_ceil(IMAGES).max(1);
     let some: Vec<PathBuf> = paths.iter().step_by(step).cloned().collect();
     let (input, threads) = (network.graph.input, rayon::current_num_threads());
@@ -29,6 +35,8 @@ pub(super) fn correct_biases(network: &mut Network, quantisation: &Quantisation,
         let wanted = float_means(network, &batch.images, batch.count);
         let mut simulation = Simulation::new(network, quantisation);
         simulation.heads_altered(&batch.images, batch.count, &mut |layer, map| {
+            done += 1;
+            progress(done.min(of), of);
             let Some(wanted) = &wanted[layer] else { return };
             let shifts: Vec<f32> =
                 means(map, wanted.len()).iter().zip(wanted).map(|(is, wanted)| wanted - is).collect();

@@ -99,8 +99,8 @@ impl Quantised {
     ///
     /// # Errors
     /// An image that can't be read.
-    pub fn correct_biases(&mut self, paths: &[PathBuf]) -> Result<()> {
-        bias_correction::correct_biases(&mut self.network, &self.quantisation, paths)
+    pub fn correct_biases(&mut self, paths: &[PathBuf], progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
+        bias_correction::correct_biases(&mut self.network, &self.quantisation, paths, progress)
     }
 
     /// What the net computes.

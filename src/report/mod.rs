@@ -54,6 +54,24 @@ struct Under<'a> {
     planned: usize,
 }
 
+/// A run in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Whether all of its stages are done.
+    pub complete: bool,
+    /// What was won and what was lost.
+    pub verdict: String,
+}
+
+/// What the report of the run in `folder` says first.
+///
+/// # Errors
+/// A folder without a record of a run.
+pub fn summary(folder: &Path) -> Result<Summary> {
+    let run = Run::read(folder)?;
+    Ok(Summary { complete: run.complete, verdict: summary::verdict(&run) })
+}
+
 /// The report of the run in `folder`, as HTML.
 ///
 /// # Errors

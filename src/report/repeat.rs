@@ -2,8 +2,11 @@
 
 use serde::Serialize;
 
+use yoloslim_core::record::RunRecord;
+
 use super::run::Run;
 use super::words;
+use crate::shell;
 
 /// The last part of the page.
 #[derive(Debug, Serialize)]
@@ -23,7 +26,7 @@ pub fn repeat(run: &Run) -> Repeat {
             facts.push((name, value));
         }
     };
-    fact("Program", format!("yoloslim {}", record.version));
+    fact("Program", program(record));
     if let Some(e) = &record.environment {
         fact("Started", words::moment(e.started));
         fact("Processor", e.processor.clone().unwrap_or_default());
@@ -42,32 +45,55 @@ pub fn repeat(run: &Run) -> Repeat {
     fact("All stages took", words::duration(took));
     let mut commands = Vec::new();
     if !record.command.is_empty() {
-        commands.push(("The run, to the same bits on the same kind of processor", shell(&record.command)));
+        commands.push(("The run, to the same bits on the same kind of processor", shell::line(&record.command)));
     }
     let folder = run.folder.display().to_string();
-    if record.running.is_some() {
-        let kind = record.command.get(1).map_or("slim", String::as_str);
-        commands.push(("Go on where it was stopped", shell(&["yoloslim", kind, "--resume", &folder])));
+    if let Some(running) = &record.running {
+        // A run of `demo` is one of `slim`, and goes on as such.
+        let kind = if running.name == "train" { "train" } else { "slim" };
+        commands.push(("Go on where it was stopped", shell::line(&["yoloslim", kind, "--resume", &folder])));
     }
     Repeat { facts, commands }
 }
 
-/// A command line as a shell reads it.
-fn shell<S: AsRef<str>>(words: &[S]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    let quoted = |word: &S| match word.as_ref() {
-        w if !w.is_empty() && w.chars().all(plain) => w.to_owned(),
-        w => format!("'{}'", w.replace('\'', r"'\''")),
-    };
-    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+/// Version, commit and features of the program that made the run.
+fn program(record: &RunRecord) -> String {
+    let mut words = format!("yoloslim {}", record.version);
+    if let Some(e) = record.environment.as_ref().filter(|e| !e.commit.is_empty()) {
+        let features = if e.features.is_empty() { "none" } else { &e.features };
+        words.push_str(&format!(", commit {}, features: {features}", e.commit));
+    }
+    words
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use yoloslim_core::record::Environment;
 
     #[test]
-    fn what_a_shell_would_split_is_quoted() {
-        assert_eq!(shell(&["a", "b c", "it's", "--x=1", ""]), r"a 'b c' 'it'\''s' --x=1 ''");
+    fn the_program_is_named_with_what_it_was_built_from() {
+        let mut record = RunRecord { version: "0.1.0".to_owned(), ..RunRecord::default() };
+        assert_eq!(program(&record), "yoloslim 0.1.0");
+        record.environment = Some(Environment { commit: "ea58266".to_owned(), ..Environment::default() });
+        assert_eq!(program(&record), "yoloslim 0.1.0, commit ea58266, features: none");
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_goes_on_by_a_command_that_exists_whatever_began_it() {
+        for (command, stage, kind) in [
+            (&["yoloslim", "--threads", "2", "slim", "a.cfg"][..], "sparse", "slim"),
+            (&["/usr/bin/yoloslim", "demo"], "baseline", "slim"),
+            (&["yoloslim", "-q", "train", "a.cfg"], "train", "train"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let command = command.iter().map(|word| (*word).to_owned()).collect();
+            let mut record = RunRecord { command, ..RunRecord::default() };
+            record.begin(stage, 3);
+            record.write(&folder.path().join(super::super::RECORD)).unwrap();
+            let run = Run::read(folder.path()).unwrap();
+            let wanted = format!("yoloslim {kind} --resume {}", folder.path().display());
+            assert_eq!(repeat(&run).commands[1].1, wanted);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use yoloslim_core::cost::profile::Profile;
 use yoloslim_core::darknet::Cfg;
 use yoloslim_core::graph::Graph;
 use yoloslim_core::prune::PrunePlan;
@@ -27,7 +28,9 @@ pub struct Run {
     pub complete: bool,
     /// The stage whose net is the result.
     result: usize,
-    /// What could not be shown, and why.
+    /// The devices that prunings had a budget of milliseconds on, beside those that are built in.
+    pub profiles: Vec<Profile>,
+    /// What was warned of while the run went on; what could not be shown, and why.
     pub notes: Vec<String>,
 }
 
@@ -57,7 +60,9 @@ impl Run {
         let slim = graph(&folder.join("slim.cfg"));
         let result = slim.as_ref().and_then(|slim| graphs.iter().rposition(|g| g.as_ref() == Some(slim)));
         let trained = record.running.is_none() && record.stages.last().is_some_and(|s| s.name == "train");
-        let (plans, notes) = plans(folder, &record);
+        let mut notes = warnings(&record);
+        let plans = plans(folder, &record, &mut notes);
+        let profiles = profiles(&plans, &record, &mut notes);
         Ok(Self {
             start: graph(&folder.join("start.cfg")),
             result: result.unwrap_or(record.stages.len().saturating_sub(1)),
@@ -66,6 +71,7 @@ impl Run {
             record,
             graphs,
             plans,
+            profiles,
             notes,
         })
     }
@@ -111,8 +117,40 @@ fn graph(path: &Path) -> Option<Graph> {
     Graph::from_cfg(&cfg).ok()
 }
 
-fn plans(folder: &Path, record: &RunRecord) -> (Vec<(String, PrunePlan)>, Vec<String>) {
-    let (mut plans, mut notes) = (Vec::new(), Vec::new());
+/// What the controller of sparsity had to say, by stage and epoch.
+fn warnings(record: &RunRecord) -> Vec<String> {
+    let complete = record.stages.iter().map(|s| (&s.name, &s.epochs));
+    let running = record.running.iter().map(|r| (&r.name, &r.epochs));
+    let of = |(stage, epochs): (&String, &Vec<EpochRecord>)| {
+        let warned = epochs.iter().enumerate().filter_map(|(i, epoch)| {
+            let words = epoch.sparsity.as_ref()?.warning(&epochs[..i])?;
+            Some(format!("Stage {stage}, epoch {}: {words}.", epoch.epoch + 1))
+        });
+        warned.collect::<Vec<_>>()
+    };
+    complete.chain(running).flat_map(of).collect()
+}
+
+/// The profiles that plans were made by and that are not built in, each once.
+fn profiles(plans: &[(String, PrunePlan)], record: &RunRecord, notes: &mut Vec<String>) -> Vec<Profile> {
+    let mut found: Vec<(&str, Profile)> = Vec::new();
+    for name in plans.iter().filter_map(|(_, plan)| plan.options.profile.as_deref()) {
+        let known = Profile::BUILT_IN.iter().any(|(built_in, _)| *built_in == name);
+        if known || found.iter().any(|(other, _)| *other == name) {
+            continue;
+        }
+        // A relative path starts where the run's command was typed.
+        let there = record.environment.as_ref().map(|e| e.folder.join(name).display().to_string());
+        match Profile::find(name).or_else(|e| there.map_or(Err(e), |path| Profile::find(&path))) {
+            Ok(profile) => found.push((name, profile)),
+            Err(e) => notes.push(format!("The profile that the run was pruned by isn't shown: {e}.")),
+        }
+    }
+    found.into_iter().map(|(_, profile)| profile).collect()
+}
+
+fn plans(folder: &Path, record: &RunRecord, notes: &mut Vec<String>) -> Vec<(String, PrunePlan)> {
+    let mut plans = Vec::new();
     for stage in &record.stages {
         let path = folder.join(&stage.name).join("plan.json");
         if !path.is_file() {
@@ -127,5 +165,26 @@ fn plans(folder: &Path, record: &RunRecord) -> (Vec<(String, PrunePlan)>, Vec<St
             )),
         }
     }
-    (plans, notes)
+    plans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yoloslim_core::record::SparsityRecord;
+
+    #[test]
+    fn what_the_controller_warned_of_is_a_note_of_its_epoch() {
+        let epoch = |epoch, map50, eased| EpochRecord {
+            epoch,
+            map50: Some(map50),
+            sparsity: Some(SparsityRecord { start: Some(0.5), eased, ..SparsityRecord::default() }),
+            ..EpochRecord::default()
+        };
+        let epochs = vec![epoch(0, 0.4, false), epoch(1, 0.3, true)];
+        let stages = vec![StageRecord { name: "sparse".into(), epochs, ..StageRecord::default() }];
+        let notes = warnings(&RunRecord { stages, ..RunRecord::default() });
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert!(notes[0].starts_with("Stage sparse, epoch 2: mAP@0.5 is 0.4000 and was 0.5000"), "{notes:?}");
+    }
 }

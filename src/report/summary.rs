@@ -154,7 +154,7 @@ pub fn tiles(run: &Run) -> Vec<Tile> {
 
 /// All stages.
 pub fn stage_table(run: &Run) -> Table {
-    let head = ["Stage", "mAP@0.5", "mAP", "small", "Params", "BFLOPs", "MB", "ms/image", "Epochs", "Took"];
+    let head = ["Stage", "mAP@0.5", "mAP", "small", "Params", "BFLOPs", "MB", "ms/image", "Safe %", "Epochs", "Took"];
     let row = |s: &StageRecord| {
         let e = s.evaluation.as_ref();
         let accuracy = |value: Option<f64>| Cell::number(value, words::points);
@@ -167,12 +167,15 @@ pub fn stage_table(run: &Run) -> Table {
             Cell::number(Some(s.bflops), words::digits),
             Cell::number(Some(s.bytes as f64 / 1e6), words::digits),
             Cell::number(s.milliseconds, words::digits),
+            Cell::number(s.gammas.as_ref().map(|g| g.safe * 100.0), |v| format!("{v:.1}")),
             Cell::number(Some(s.epochs.len() as f64), |n| format!("{n}")),
             Cell::number(Some(s.seconds), words::duration),
         ]
     };
     Table {
-        caption: "All stages. Accuracy times a hundred; small: mAP@0.5 of objects under 32 × 32 pixels.".to_owned(),
+        caption: "All stages. Accuracy times a hundred; small: mAP@0.5 of objects under 32 × 32 pixels. \
+                  Safe: share of the channels that can go without much harm, by their γ."
+            .to_owned(),
         head: head.map(str::to_owned).to_vec(),
         rows: run.record.stages.iter().map(row).collect(),
     }

@@ -7,6 +7,7 @@ mod pictures;
 mod steps;
 mod table;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use yoloslim_core::labels::Dataset;
@@ -22,7 +23,7 @@ pub use table::table;
 
 use crate::detect::{DetectOptions, Detector};
 use crate::journal::{End, Journal};
-use crate::prove::prove;
+use crate::prove::prove_with;
 use crate::report;
 use crate::search::Work;
 use crate::train::{self, Event, Interrupt, Job, TrainOptions};
@@ -203,9 +204,11 @@ impl Pipeline<'_> {
             }
         };
         network.write(&folder, "result")?;
-        let evaluation = self.validate(&network)?;
+        let evaluation = self.validate(&network, observe)?;
+        observe(Progress::Work(Work { what: "timing layers", done: 0, of: 1 }));
         let (evaluation, val, size) = (Some(evaluation), self.val, self.options.train.size);
         journal.end(End { network: &network, epochs, evaluation, val, size })?;
+        observe(Progress::Work(Work { what: "timing layers", done: 1, of: 1 }));
         self.workers.meet();
         self.workers.meet();
         Ok(network)
@@ -220,8 +223,11 @@ impl Pipeline<'_> {
         Ok(network)
     }
 
-    fn validate(&self, network: &Network) -> Result<yoloslim_core::eval::Evaluation> {
-        Detector::new(network, DetectOptions::for_evaluation(self.options.train.size))?.evaluate(self.val)
+    fn validate(&self, network: &Network, observe: &mut Observer) -> Result<yoloslim_core::eval::Evaluation> {
+        let of = self.val.samples.len();
+        let mut told = |done| observe(Progress::Work(Work { what: "evaluating", done, of }));
+        let mut detector = Detector::new(network, DetectOptions::for_evaluation(self.options.train.size))?;
+        detector.evaluate_with(self.val, &mut told)
     }
 
     fn train_stage(
@@ -244,7 +250,10 @@ impl Pipeline<'_> {
             rounding: None,
             interrupt: self.interrupt.clone(),
         };
-        let trained = train::run(job, &mut |n| self.validate(n), &mut |event| observe(Progress::Train(event)))?;
+        // Validation and training tell the same observer, in turn.
+        let observe = RefCell::new(observe);
+        let mut validate = |n: &Network| self.validate(n, &mut |progress| (*observe.borrow_mut())(progress));
+        let trained = train::run(job, &mut validate, &mut |event| (*observe.borrow_mut())(Progress::Train(event)))?;
         Ok(Outcome { network: trained.network, epochs: trained.epochs })
     }
 
@@ -272,8 +281,13 @@ impl Pipeline<'_> {
         choice.tried.iter().for_each(|line| observe(Progress::Note(line)));
         observe(Progress::Plan(&choice.plan));
         let pruned = prune::apply(network, &choice.plan)?;
-        observe(Progress::Proof(prove(&pruned)?));
+        let mut working = |what, done, of| observe(Progress::Work(Work { what, done, of }));
+        let proof = prove_with(&pruned, &mut |done, of| working("proving", done, of))?;
+        working("measuring statistics", 0, 1);
+        let network = by_data.with_statistics(pruned.compact, self.train)?;
+        working("measuring statistics", 1, 1);
+        observe(Progress::Proof(proof));
         choice.plan.save(&self.stage_folder(name).join("plan.json"))?;
-        Ok(Outcome { network: by_data.with_statistics(pruned.compact, self.train)?, epochs: Vec::new() })
+        Ok(Outcome { network, epochs: Vec::new() })
     }
 }

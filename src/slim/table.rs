@@ -43,6 +43,7 @@ fn figures(stage: &StageRecord) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use yoloslim_core::eval::Evaluation;
 
     #[test]
     fn long_names_keep_the_columns_and_a_step_that_was_given_up_is_not_taken_for_the_result() {
@@ -57,5 +58,25 @@ mod tests {
         let text = table(&record);
         let marked: Vec<&str> = text.lines().filter(|line| line.ends_with("<- the result")).collect();
         assert!(marked.len() == 1 && marked[0].starts_with("fine-tuned-10 "), "{text}");
+    }
+
+    #[test]
+    fn the_columns_of_a_run_in_three_steps_stand_below_their_heads_in_eighty_characters() {
+        let stage = |name: String| StageRecord {
+            name,
+            params: 61_949_149,
+            bflops: 140.692,
+            bytes: 248_007_048,
+            milliseconds: Some(1234.5),
+            evaluation: Some(Evaluation { map: Some(0.5), map50: Some(0.25), ..Evaluation::default() }),
+            ..StageRecord::default()
+        };
+        let steps = (1..=3).flat_map(|step| ["pruned", "fine-tuned"].map(|name| format!("{name}-{step}")));
+        let names = ["baseline", "sparse"].map(str::to_owned).into_iter().chain(steps);
+        let table = table(&RunRecord { stages: names.map(stage).collect(), ..RunRecord::default() });
+        let widths: Vec<usize> = table.lines().map(str::len).collect();
+        assert!(widths.len() == 9 && widths.iter().all(|width| *width == widths[0] && *width <= 80), "{table}");
+        let end = table.find("mAP50").unwrap() + "mAP50".len();
+        assert!(table.lines().skip(1).all(|line| line[..end].ends_with(" 0.2500")), "{table}");
     }
 }

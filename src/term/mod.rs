@@ -1,6 +1,8 @@
 //! What the user sees: results on stdout, everything else on stderr.
 
+mod next;
 mod progress;
+mod wrap;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -8,7 +10,9 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use yoloslim_core::{Error, Result};
 
-pub use progress::Progress;
+pub use next::{Next, beside};
+pub use progress::{Progress, Works};
+pub use wrap::{COLUMNS, cut, wrapped};
 
 /// How talkative a run is.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +30,20 @@ impl Term {
     pub fn note(self, text: impl std::fmt::Display) {
         if !self.quiet {
             stderr_line("note", "36", &text.to_string());
+        }
+    }
+
+    /// What a command has written; where it goes, so that it can be found again.
+    pub fn wrote(self, what: impl std::fmt::Display) {
+        if !self.quiet {
+            stderr_line("wrote", "32", &what.to_string());
+        }
+    }
+
+    /// The last word of a command: what makes sense next.
+    pub fn next(self, what: impl std::fmt::Display) {
+        if !self.quiet {
+            stderr_line("next", "36", &what.to_string());
         }
     }
 
@@ -54,6 +72,11 @@ impl Term {
     /// Progress that counts to `len`: a bar where stderr is a terminal, else a line now and then.
     pub fn progress(self, len: usize, what: &'static str) -> Progress {
         Progress::new(len, what, self.quiet)
+    }
+
+    /// Progress of one kind of work after another.
+    pub fn works(self) -> Works {
+        Works::new(self)
     }
 
     /// The bar alone, for what writes its own lines.

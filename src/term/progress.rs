@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::Term;
+
 /// Time between two lines where no bar can be drawn.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
@@ -53,6 +55,38 @@ impl Progress {
     }
 }
 
+/// One kind of work after another, each with its own progress.
+pub struct Works {
+    term: Term,
+    current: Option<(&'static str, Progress)>,
+}
+
+impl Works {
+    pub(super) fn new(term: Term) -> Self {
+        Self { term, current: None }
+    }
+
+    /// So much of so much of this work is done.
+    pub fn show(&mut self, what: &'static str, done: usize, of: usize) {
+        if self.current.as_ref().is_some_and(|(name, _)| *name != what) {
+            self.finish();
+        }
+        let (_, progress) = self.current.get_or_insert_with(|| (what, self.term.progress(of, what)));
+        progress.set_length(of as u64);
+        progress.set_position(done as u64);
+        if done >= of {
+            self.finish();
+        }
+    }
+
+    /// Nothing stays on the screen.
+    pub fn finish(&mut self) {
+        if let Some((_, progress)) = self.current.take() {
+            progress.finish_and_clear();
+        }
+    }
+}
+
 /// A bar that counts to `len`; drawn only where stderr is a terminal.
 pub(super) fn bar(len: usize, what: &'static str, quiet: bool) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
@@ -63,7 +97,8 @@ pub(super) fn bar(len: usize, what: &'static str, quiet: bool) -> ProgressBar {
     bar
 }
 
-fn plain_line(what: &str, done: u64, len: u64, elapsed: Duration) -> String {
+/// A line of what is done and what is left at the pace so far.
+pub(super) fn plain_line(what: &str, done: u64, len: u64, elapsed: Duration) -> String {
     let left = elapsed.as_secs_f64() * (len.saturating_sub(done)) as f64 / done.max(1) as f64;
     format!("{what} {done}/{len}, {:.0} s, ETA {left:.0} s", elapsed.as_secs_f64())
 }

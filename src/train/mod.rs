@@ -1,5 +1,6 @@
 //! Training: epochs over a data set that turn one network into another, with checkpoints after each.
 
+mod alone;
 pub mod checkpoint;
 pub mod distil;
 mod epoch;
@@ -27,6 +28,7 @@ use yoloslim_core::labels::Dataset;
 use yoloslim_core::record::EpochRecord;
 use yoloslim_core::{Network, Result};
 
+pub use alone::train_alone;
 pub use find_lr::{MOST_UPDATES, Rates, Tried, find_learning_rate};
 pub use guard::OnNan;
 pub use interrupt::Interrupt;
@@ -38,7 +40,7 @@ pub use timing::time_steps;
 
 use crate::data::{Augment, Loader, LoaderOptions, Share};
 use crate::model::Rounding;
-use crate::reestimate::reestimate_on;
+use crate::reestimate::reestimate_on_with;
 use crate::workers::Workers;
 use checkpoint::{Checkpoint, Inputs, Progress};
 use distil::Distillation;
@@ -82,6 +84,15 @@ pub enum Event<'a> {
         loss: LossParts,
         /// Learning rate.
         learning_rate: f64,
+    },
+    /// Work between two batches goes on.
+    Work {
+        /// What it is.
+        what: &'static str,
+        /// How much is done.
+        done: usize,
+        /// Of how much.
+        of: usize,
     },
     /// An epoch is done and its checkpoint written.
     Epoch(&'a EpochRecord),
@@ -138,7 +149,7 @@ pub fn run(
         let mut so_far = match progress.under_way.take() {
             Some(so_far) => so_far,
             None => {
-                let mut measure = |network: &Network| validate(&standing.of(network.clone())?);
+                let mut measure = |network: &Network| validate(&standing.of(network.clone(), &mut |_| {})?);
                 begin_epoch(&trainer, options, &progress.epochs, &mut measure, observe)?
             }
         };
@@ -157,7 +168,7 @@ pub fn run(
         let mut record = so_far.record(&trainer, epoch);
         let mut network = trainer.averaged_network();
         if (epoch + 1) % options.validation_interval() == 0 || epoch + 1 == options.epochs {
-            network = standing.of(network)?;
+            network = standing.of(network, observe)?;
             let measured = validate(&network)?;
             (record.map, record.map50) = (measured.map, measured.map50);
             evaluation = Some(measured);
@@ -183,7 +194,7 @@ pub fn run(
             return Err(interrupt.stopped(&format!("after epoch {}", epoch + 1)));
         }
     }
-    let network = standing.of(trainer.averaged_network())?;
+    let network = standing.of(trainer.averaged_network(), observe)?;
     if evaluation.is_none() {
         evaluation = Some(validate(&network)?);
     }
@@ -238,8 +249,12 @@ struct Standing<'a> {
 }
 
 impl Standing<'_> {
-    fn of(&self, network: Network) -> Result<Network> {
-        if self.lags { reestimate_on(&network, self.dataset) } else { Ok(network) }
+    fn of(&self, network: Network, observe: &mut dyn FnMut(Event)) -> Result<Network> {
+        if !self.lags {
+            return Ok(network);
+        }
+        let mut told = |done, of| observe(Event::Work { what: "measuring statistics", done, of });
+        reestimate_on_with(&network, self.dataset, &mut told)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::data::synthetic;
+use crate::reestimate::reestimate_on;
 use distil::{DistilLoss, DistilOptions};
 use yoloslim_core::Error;
 use yoloslim_core::darknet::Cfg;

@@ -3,6 +3,7 @@
 mod bad_input;
 mod commands;
 mod darknet_files;
+mod endings;
 mod exports;
 mod fixtures;
 mod quantize;

@@ -38,7 +38,21 @@ struct Line {
 }
 
 impl Cfg {
-    /// Parses the bytes of a `.cfg`.
+    /// Parses the bytes of a `.cfg`. What isn't changed is written back as it was, comments and spaces included.
+    ///
+    /// ```
+    /// use yoloslim_core::darknet::Cfg;
+    ///
+    /// let text = b"[net]\nwidth = 416 # a comment\nheight=416\n\n[convolutional]\nfilters=8\n";
+    /// let mut cfg = Cfg::parse(text)?;
+    /// assert_eq!(cfg.to_bytes(), text);
+    /// cfg.net_mut().set("height", 320);
+    /// assert!(cfg.to_bytes().ends_with(b"height=320\n\n[convolutional]\nfilters=8\n"));
+    ///
+    /// let error = Cfg::parse(b"[net]\nwidth 416\n").unwrap_err();
+    /// assert!(error.to_string().starts_with("2: \"width 416\" is neither"));
+    /// # Ok::<(), yoloslim_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// A line that is neither blank, comment, `[section]` nor `key=value`; no section; a first section other

@@ -105,6 +105,21 @@ pub struct OperatingPoint {
 /// the label that it overlaps most, and all detections count. Detections of a class that the data set does not have,
 /// or whose score is not a number, are passed over.
 ///
+/// ```
+/// use yoloslim_core::boxes::{BBox, Detection};
+/// use yoloslim_core::eval::evaluate;
+/// use yoloslim_core::labels::{Dataset, Object, Sample};
+///
+/// let bbox = BBox::from_corner(10.0, 10.0, 40.0, 30.0);
+/// let object = Object { class: 0, bbox, area: bbox.area(), difficult: false, crowd: false };
+/// let sample = Sample { image: "street.jpg".into(), width: 640, height: 480, objects: vec![object] };
+/// let dataset = Dataset { names: vec!["helmet".to_owned()], samples: vec![sample], warnings: vec![] };
+///
+/// let found = vec![vec![Detection { class: 0, score: 0.9, bbox }]];
+/// assert_eq!(evaluate(&dataset, &found).map50, Some(1.0));
+/// assert_eq!(evaluate(&dataset, &[vec![]]).map50, Some(0.0));
+/// ```
+///
 /// # Panics
 /// When `detections` is not as long as the data set.
 pub fn evaluate(dataset: &Dataset, detections: &[Vec<Detection>]) -> Evaluation {

@@ -8,6 +8,22 @@ pub mod to_cfg;
 pub use layer::{Activation, Convolution, Layer, MaxPool, Op, Shape, Source, Yolo};
 
 /// A detector's layers in the order they are computed, and the shape of its input.
+///
+/// ```
+/// use yoloslim_core::cost;
+/// use yoloslim_core::darknet::Cfg;
+/// use yoloslim_core::graph::Graph;
+///
+/// let cfg = b"[net]\nwidth=416\nheight=416\n\
+///     [convolutional]\nbatch_normalize=1\nfilters=32\nsize=3\npad=1\nactivation=leaky\n\
+///     [maxpool]\nsize=2\nstride=2\n";
+/// let graph = Graph::from_cfg(&Cfg::parse(cfg)?)?;
+/// let last = graph.layers[1].shape;
+/// assert_eq!((last.width, last.height, last.channels), (208, 208, 32));
+/// assert_eq!(graph.convolutions().count(), 1);
+/// assert!((cost::flops(&graph) / 1e9 - 0.299).abs() < 1e-3);
+/// # Ok::<(), yoloslim_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
     /// The input image.

@@ -17,6 +17,7 @@ mod yolo;
 use std::path::{Path, PathBuf};
 
 pub use check::{check_classes, duplicates};
+pub use names::nearest;
 pub use split::Split;
 
 use crate::boxes::BBox;

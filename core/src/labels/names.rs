@@ -32,6 +32,19 @@ pub(super) fn agreed(place: &Path, count: Option<usize>, names: Option<Vec<Strin
     }
 }
 
+/// The least likeness, 0 to 1, of a word to the name that it may be a slip of.
+const LIKE: f64 = 0.7;
+
+/// The name that a mistyped `word` most likely means; none when nothing is like it.
+#[must_use]
+pub fn nearest<'n, S: AsRef<str>>(word: &str, names: &'n [S]) -> Option<&'n str> {
+    let plain = |text: &str| text.to_lowercase().replace([' ', '_', '-'], "");
+    let word = plain(word);
+    let likeness = |name: &'n S| (strsim::jaro_winkler(&word, &plain(name.as_ref())), name.as_ref());
+    let best = names.iter().map(likeness).max_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(likeness, _)| *likeness >= LIKE).map(|(_, name)| name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +57,21 @@ mod tests {
         assert_eq!(read(&file).unwrap(), ["red car", "bike"]);
         let gap = folder.text("b.names", "a\n\nb\n");
         assert!(read(&gap).unwrap_err().to_string().contains("b.names:2: a class without a name"));
+    }
+
+    #[test]
+    fn a_slip_is_told_from_another_word() {
+        let names = ["helmet", "hard hat", "vest"];
+        for (word, meant) in [
+            ("helmt", Some("helmet")),
+            ("Helmet", Some("helmet")),
+            ("hard_hat", Some("hard hat")),
+            ("vests", Some("vest")),
+            ("zebra", None),
+        ] {
+            assert_eq!(nearest(word, &names), meant, "{word}");
+        }
+        assert_eq!(nearest("a", &[] as &[&str]), None);
     }
 
     #[test]

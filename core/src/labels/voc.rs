@@ -154,9 +154,7 @@ fn objects(
     for (index, labelled) in annotation.objects.iter().enumerate() {
         let place = || format!("{}, object {}", file.display(), index + 1);
         let name = labelled.name.trim();
-        let class = *classes.get(name).ok_or_else(|| {
-            Error::at(place(), format!("the class `{name}` is not in the names file")).fix("add it there")
-        })?;
+        let class = *classes.get(name).ok_or_else(|| unnamed(name, classes).inside(place()))?;
         let bbox = corners(&labelled.bndbox).map_err(|cause| Error::at(place(), cause).fix("correct the number"))?;
         if let Some(bbox) = warnings.repaired(bbox, size, place) {
             let difficult = labelled.difficult.trim() == "1";
@@ -164,6 +162,17 @@ fn objects(
         }
     }
     Ok(objects)
+}
+
+/// A class that no name stands for; most often one is mistyped, here or there.
+fn unnamed(name: &str, classes: &HashMap<&str, usize>) -> Error {
+    let mut names: Vec<&str> = classes.keys().copied().collect();
+    names.sort_unstable();
+    let error = Error::at("", format!("the class `{name}` is not in the names file"));
+    match names::nearest(name, &names) {
+        Some(meant) => error.fix(format!("write `{meant}` if that is what is meant, else add it there")),
+        None => error.fix("add it there"),
+    }
 }
 
 fn corners(corners: &Corners) -> Result<BBox, String> {
@@ -231,6 +240,9 @@ mod tests {
         folder.text("classes.txt", "zebra\n");
         let message = load(&folder.path(""), &Split::Train).unwrap_err().to_string();
         assert!(message.contains("a.xml, object 1: the class `dog` is not in the names file"), "{message}");
+        folder.text("classes.txt", "zebra\ndogs\n");
+        let message = load(&folder.path(""), &Split::Train).unwrap_err().to_string();
+        assert!(message.contains("write `dogs` if that is what is meant"), "{message}");
     }
 
     #[test]

@@ -13,6 +13,22 @@ use crate::graph::{Convolution, Graph};
 use crate::{Error, Result, files};
 
 /// A detector. All stages take one and give one.
+///
+/// ```
+/// use yoloslim_core::Network;
+/// use yoloslim_core::darknet::Cfg;
+///
+/// let cfg = b"[net]\nwidth=32\nheight=32\n[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\n";
+/// let network = Network::initialise(Cfg::parse(cfg)?, 7)?;
+/// assert_eq!(network.parameters(), 4 * (3 * 9) + 2 * 4);
+///
+/// // Two files, and back again.
+/// let folder = tempfile::tempdir().unwrap();
+/// network.write(folder.path(), "net")?;
+/// let read = Network::read(&folder.path().join("net.cfg"), &folder.path().join("net.weights"))?;
+/// assert_eq!(read.conv(0), network.conv(0));
+/// # Ok::<(), yoloslim_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
     /// The cfg, kept so that what no stage touches is written back as it was read.

@@ -16,6 +16,21 @@ use crate::{Error, Network, Result};
 /// Does what `plan` says. The result's compact net computes what its masked net computes, borders included, up to
 /// rounding; run both to prove it.
 ///
+/// ```
+/// use yoloslim_core::Network;
+/// use yoloslim_core::darknet::Cfg;
+/// use yoloslim_core::prune::{self, Evidence, PruneOptions, Target};
+///
+/// let layer = "[convolutional]\nbatch_normalize=1\nfilters=16\nsize=3\npad=1\nactivation=leaky\n";
+/// let cfg = format!("[net]\nwidth=32\nheight=32\n{layer}{layer}[convolutional]\nfilters=7\nactivation=linear\n");
+/// let network = Network::initialise(Cfg::parse(cfg.as_bytes())?, 1)?;
+/// let options = PruneOptions { target: Target::Params(0.5), ..PruneOptions::default() };
+/// let pruned = prune::apply(&network, &prune::plan(&network, &options, &Evidence::default())?)?;
+/// assert_eq!(pruned.masked.parameters(), network.parameters());
+/// assert!(pruned.compact.parameters() <= network.parameters() / 2);
+/// # Ok::<(), yoloslim_core::Error>(())
+/// ```
+///
 /// # Errors
 /// A plan that was made for another net, or was changed so that it contradicts itself.
 pub fn apply(network: &Network, plan: &PrunePlan) -> Result<Pruned> {

@@ -20,6 +20,24 @@ use crate::{Error, Network, Result, cost};
 /// Decides what goes. A removed filter is replaced by what the options say that it leaves behind: its mean activation
 /// where the `evidence` has means, say.
 ///
+/// ```
+/// use yoloslim_core::Network;
+/// use yoloslim_core::darknet::Cfg;
+/// use yoloslim_core::prune::{self, Evidence, PruneOptions, Target};
+///
+/// let layer = "[convolutional]\nbatch_normalize=1\nfilters=16\nsize=3\npad=1\nactivation=leaky\n";
+/// let cfg = format!("[net]\nwidth=32\nheight=32\n{layer}{layer}[convolutional]\nfilters=7\nactivation=linear\n");
+/// let mut network = Network::initialise(Cfg::parse(cfg.as_bytes())?, 1)?;
+/// // Four filters of the first layer give next to nothing.
+/// network.conv_mut(0).norm.as_mut().unwrap().gamma[..4].fill(1e-4);
+///
+/// let options = PruneOptions { target: Target::Channels(0.125), ..PruneOptions::default() };
+/// let plan = prune::plan(&network, &options, &Evidence::default())?;
+/// assert_eq!(plan.layers[0].removed().collect::<Vec<_>>(), [0, 1, 2, 3]);
+/// println!("{plan}");
+/// # Ok::<(), yoloslim_core::Error>(())
+/// ```
+///
 /// # Errors
 /// Options out of range, or a profile that can't be read; a target that can't be met, naming the nearest that can; evidence that does not fit the net
 /// or is not there though the score goes by it.

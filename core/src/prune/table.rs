@@ -44,12 +44,82 @@ fn layer(f: &mut Formatter<'_>, l: &LayerPlan) -> Result {
             None => counts.push((Reason::CarriesConstants, l.carriers.len())),
         }
     }
-    let why: Vec<String> = counts.iter().map(|(reason, n)| format!("{n} {}", reason.words())).collect();
-    let line = format!("{:>5}  {:>7}  -> {:<7} {percent:>6}  {}", l.layer, l.filters, l.kept.len(), why.join(", "));
-    writeln!(f, "{}", line.trim_end())
+    let line = format!("{:>5}  {:>7}  -> {:<7} {percent:>6}  ", l.layer, l.filters, l.kept.len());
+    let last = counts.len().saturating_sub(1);
+    let why = counts
+        .iter()
+        .enumerate()
+        .map(|(i, (reason, n))| format!("{n} {}{}", reason.words(), if i == last { "" } else { "," }));
+    writeln!(f, "{}", in_columns(line, why).trim_end())
+}
+
+/// The characters of a line on every terminal.
+const COLUMNS: usize = 80;
+
+/// `line` and the reasons after it, each whole, on as many lines as they need.
+fn in_columns(line: String, reasons: impl Iterator<Item = String>) -> String {
+    let indent = line.len();
+    let (mut out, mut column) = (line, indent);
+    for reason in reasons {
+        let gap = usize::from(column > indent);
+        if column + gap + reason.len() > COLUMNS && column > indent {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+        } else {
+            out.push_str(&" ".repeat(gap));
+            column += gap;
+        }
+        out.push_str(&reason);
+        column += reason.len();
+    }
+    out
 }
 
 fn block(f: &mut Formatter<'_>, b: &BlockPlan) -> Result {
     let first = b.layers.first().copied().unwrap_or(b.shortcut);
     writeln!(f, "  layers {first} to {}, score {:.6}", b.shortcut, b.score.unwrap_or(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_layer_whose_filters_stay_for_every_reason_fits_a_terminal() {
+        let reasons = [
+            Reason::ProtectedHead,
+            Reason::Image,
+            Reason::Reorg,
+            Reason::NoScore,
+            Reason::Frozen,
+            Reason::Floor,
+            Reason::Balance,
+            Reason::Multiple,
+            Reason::BudgetMet,
+            Reason::CarriesConstants,
+        ];
+        struct Line(LayerPlan);
+        impl Display for Line {
+            fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+                layer(f, &self.0)
+            }
+        }
+        let layer = |stays: BTreeMap<Reason, Vec<usize>>| LayerPlan {
+            layer: 105,
+            place: String::new(),
+            filters: 1024,
+            kept: (0..1000).collect(),
+            carriers: vec![],
+            stays,
+            means: None,
+            border_gap: None,
+        };
+        let text = Line(layer(reasons.map(|reason| (reason, vec![0; 1000])).into())).to_string();
+        assert!(text.lines().all(|line| line.len() <= COLUMNS) && text.lines().count() > 3, "{text}");
+        assert!(reasons.iter().all(|reason| text.contains(reason.words())), "{text}");
+        let one = Line(layer([(Reason::Frozen, vec![0; 12])].into())).to_string();
+        assert_eq!(one.trim(), "105     1024  -> 1000      98 %  12 frozen by a shortcut or upsampling");
+    }
 }

@@ -11,6 +11,12 @@ pub struct Environment {
     pub system: String,
     /// The processor's name, where the system tells it.
     pub processor: Option<String>,
+    /// The commit that the program was built from; empty in records of old versions.
+    #[serde(default)]
+    pub commit: String,
+    /// The features that it was built with, separated by commas.
+    #[serde(default)]
+    pub features: String,
     /// Instructions that the kernels use, such as `avx2+fma`.
     pub instructions: String,
     /// Threads that the run may use.

@@ -1,5 +1,7 @@
 //! Training curves: loss by parts, accuracy and learning rate over all epochs of all stages.
 
+use std::collections::BTreeSet;
+
 use yoloslim_core::record::EpochRecord;
 
 use crate::report::page::{Cell, Figure, Key, Shape, Table};
@@ -10,42 +12,70 @@ use crate::report::words;
 
 const SIZE: (f64, f64) = (460.0, 270.0);
 
-/// A value of each epoch, where it was measured.
-struct Series {
-    name: &'static str,
+/// Reads a value of an epoch, where it was measured.
+type Reading<'a> = dyn Fn(&EpochRecord) -> Option<f64> + 'a;
+
+/// A line: what is read of each epoch.
+struct Series<'a> {
+    name: &'a str,
     class: &'static str,
-    value: fn(&EpochRecord) -> Option<f64>,
+    value: Box<Reading<'a>>,
 }
 
-const LOSS: [Series; 3] = [
-    Series { name: "box", class: "series a", value: |e| Some(e.loss.boxes) },
-    Series { name: "objectness", class: "series b", value: |e| Some(e.loss.objectness) },
-    Series { name: "class", class: "series c", value: |e| Some(e.loss.class) },
+/// The lines' colours, in order.
+const CLASSES: [&str; 8] =
+    ["series a", "series b", "series c", "series d", "series e", "series f", "series g", "series h"];
+
+type Value = fn(&EpochRecord) -> Option<f64>;
+
+const LOSS: [(&str, Value); 3] =
+    [("box", |e| Some(e.loss.boxes)), ("objectness", |e| Some(e.loss.objectness)), ("class", |e| Some(e.loss.class))];
+const ACCURACY: [(&str, Value); 2] =
+    [("mAP@0.5", |e| e.map50.map(|v| v * 100.0)), ("mAP@0.5:0.95", |e| e.map.map(|v| v * 100.0))];
+const ZEROS: [(&str, Value); 4] = [
+    ("near zero", |e| Some(e.gammas.as_ref()?.near_zero * 100.0)),
+    ("exactly zero", |e| Some(e.gammas.as_ref()?.zero * 100.0)),
+    ("of those to be pruned, zero", |e| {
+        e.sparsity.as_ref().map(|s| 100.0 * s.reached as f64 / s.targets.max(1) as f64)
+    }),
+    ("safe to prune", |e| Some(e.gammas.as_ref()?.safe * 100.0)),
 ];
-const ACCURACY: [Series; 2] = [
-    Series { name: "mAP@0.5", class: "series a", value: |e| e.map50.map(|v| v * 100.0) },
-    Series { name: "mAP@0.5:0.95", class: "series b", value: |e| e.map.map(|v| v * 100.0) },
-];
-const ZEROS: [Series; 3] = [
-    Series { name: "near zero", class: "series a", value: |e| Some(e.gammas.as_ref()?.near_zero * 100.0) },
-    Series { name: "exactly zero", class: "series b", value: |e| Some(e.gammas.as_ref()?.zero * 100.0) },
-    Series {
-        name: "of those to be pruned, zero",
-        class: "series c",
-        value: |e| e.sparsity.as_ref().map(|s| 100.0 * s.reached as f64 / s.targets.max(1) as f64),
-    },
-];
-const RATE: [Series; 1] = [Series { name: "learning rate", class: "series a", value: |e| Some(e.learning_rate) }];
+const RATE: [(&str, Value); 1] = [("learning rate", |e| Some(e.learning_rate))];
+
+fn series(named: &[(&'static str, Value)]) -> Vec<Series<'static>> {
+    let one = |(&(name, value), class): (&(&'static str, Value), &'static str)| Series {
+        name,
+        class,
+        value: Box::new(value),
+    };
+    named.iter().zip(CLASSES).map(one).collect()
+}
+
+/// What a teacher added to the loss, by the names of its parts.
+fn distilled<'a>(trainings: &[Training<'a>]) -> Vec<Series<'a>> {
+    let names: BTreeSet<&str> =
+        trainings.iter().flat_map(|t| t.epochs).flat_map(|e| e.distilled.keys().map(String::as_str)).collect();
+    let one = |(name, class): (&'a str, &'static str)| Series {
+        name,
+        class,
+        value: Box::new(move |e: &EpochRecord| e.distilled.get(name).copied()),
+    };
+    names.into_iter().zip(CLASSES).map(one).collect()
+}
 
 /// The figures; those without any value are left out.
 pub fn draw(run: &Run) -> Vec<Figure> {
     let trainings = run.trainings();
+    let tenth = |v: f64| format!("{v:.1}");
     let rate = |v: f64| if v == 0.0 { "0".to_owned() } else { format!("{v:.1e}") };
     let figures = [
-        figure(&trainings, ("loss", "Loss", "mean of an epoch"), &LOSS, &|v| words::digits(v)),
-        figure(&trainings, ("map", "Accuracy on the validation images", "points"), &ACCURACY, &|v| format!("{v:.1}")),
-        figure(&trainings, ("zeros", "Channels whose γ is zero", "percent"), &ZEROS, &|v| format!("{v:.1}")),
-        figure(&trainings, ("learning-rate", "Learning rate", "of an epoch's last step"), &RATE, &rate),
+        figure(&trainings, ("loss", "Loss", "mean of an epoch"), &series(&LOSS), &|v| words::digits(v)),
+        figure(&trainings, ("distillation", "What the teacher adds", "weighted loss"), &distilled(&trainings), &|v| {
+            words::digits(v)
+        }),
+        figure(&trainings, ("map", "Accuracy on the validation images", "points"), &series(&ACCURACY), &tenth),
+        figure(&trainings, ("zeros", "Channels whose γ is zero", "percent"), &series(&ZEROS), &tenth),
+        figure(&trainings, ("learning-rate", "Learning rate", "of an epoch's last step"), &series(&RATE), &rate),
     ];
     figures.into_iter().flatten().collect()
 }
@@ -137,4 +167,21 @@ fn table(trainings: &[Training], title: &str, series: &[Series], words: &dyn Fn(
         row
     };
     Table { caption: format!("{title} by epoch"), head, rows: rows.map(cells).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_of_a_teachers_loss_has_its_line() {
+        let distilled = [("hint".to_owned(), 0.5), ("soft-targets".to_owned(), 1.5)].into();
+        let epochs = [EpochRecord { distilled, ..EpochRecord::default() }];
+        let taught = [Training { stage: "fine-tuned", epochs: &epochs, planned: 2 }];
+        let names = |trainings: &[Training]| {
+            super::distilled(trainings).iter().map(|s| (s.name.to_owned(), (s.value)(&epochs[0]))).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&taught), [("hint".to_owned(), Some(0.5)), ("soft-targets".to_owned(), Some(1.5))]);
+        assert!(names(&[]).is_empty());
+    }
 }

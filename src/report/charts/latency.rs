@@ -26,9 +26,12 @@ pub fn draw(run: &Run) -> Vec<Figure> {
     let places = |times: &dyn Fn(usize) -> f64, lineage: &[Option<usize>]| -> Vec<f64> {
         lineage.iter().map(|new| new.map_or(0.0, times)).collect()
     };
-    let predicted = Profile::BUILT_IN.iter().filter_map(|(name, _)| Profile::find(name).ok()).map(|profile| Times {
-        id: format!("latency-{}", profile.name),
-        title: profile.name.clone(),
+    let built_in = Profile::BUILT_IN.iter().filter_map(|(name, _)| Some((*name, Profile::find(name).ok()?)));
+    let own = run.profiles.iter().map(|profile| ("own", profile.clone()));
+    let predicted = built_in.chain(own).enumerate().map(|(number, (name, profile))| Times {
+        // Two profiles of one name may have been pruned by.
+        id: if name == "own" { format!("latency-own-{number}") } else { format!("latency-{name}") },
+        title: if name == "own" { format!("{} (--profile)", profile.name) } else { profile.name.clone() },
         note: match profile.calibrated {
             true => "Predicted by a profile that was fitted to the device.".to_owned(),
             false => "Predicted from data sheets: not fitted to a device, so good for comparing layers, less for \

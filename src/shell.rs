@@ -1,0 +1,29 @@
+//! Command lines as a shell reads them.
+
+/// The words as one line; those that a shell would split or change are quoted.
+///
+/// ```
+/// assert_eq!(yoloslim::shell::line(&["yoloslim", "info", "my net.cfg"]), "yoloslim info 'my net.cfg'");
+/// ```
+#[must_use]
+pub fn line<S: AsRef<str>>(words: &[S]) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+".contains(c);
+    let quoted = |word: &S| match word.as_ref() {
+        w if !w.is_empty() && w.chars().all(plain) => w.to_owned(),
+        w => format!("'{}'", w.replace('\'', r"'\''")),
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_split_is_quoted() {
+        assert_eq!(
+            line(&["a", "b c", "it's", "--x=1", "", "gesicht/für.cfg"]),
+            r"a 'b c' 'it'\''s' --x=1 '' gesicht/für.cfg"
+        );
+    }
+}
