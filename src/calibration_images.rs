@@ -2,29 +2,34 @@
 
 use std::path::PathBuf;
 
+use yoloslim_core::graph::Shape;
 use yoloslim_core::{Error, Result};
 
 use crate::data::{InferenceBatches, Rgb};
 use crate::draw;
 
+/// What the pictures are called in messages.
+const NAME: &str = "calibration.jpg";
+
 /// A picture of the net's input size as a JPEG file's bytes.
 pub type Jpeg = Vec<u8>;
 
-/// The images of `paths`, letterboxed on grey to `width` x `height` pixels, in their order; `progress` is told how many
-/// are done.
+/// The images of `paths`, letterboxed on grey to a net's input, in their order, without colours for a net of one
+/// channel; `progress` is told how many are done.
 ///
 /// # Errors
 /// The first image that can't be read.
-pub fn letterboxed(
-    paths: Vec<PathBuf>,
-    width: usize,
-    height: usize,
-    progress: &mut dyn FnMut(usize),
-) -> Result<Vec<Jpeg>> {
+pub fn letterboxed(paths: Vec<PathBuf>, input: Shape, progress: &mut dyn FnMut(usize)) -> Result<Vec<Jpeg>> {
+    let Shape { channels, height, width } = input;
     let mut pictures = Vec::with_capacity(paths.len());
     for batch in InferenceBatches::new(paths, width, height, 1, rayon::current_num_threads())? {
         let pixels = batch?.images.iter().map(|value| (value * 255.0).round() as u8).collect();
-        pictures.push(draw::encode(&Rgb { width, height, pixels }, "calibration.jpg".as_ref())?);
+        let picture = Rgb { width, height, pixels };
+        pictures.push(if channels == 1 {
+            draw::encode_grey(&picture)?
+        } else {
+            draw::encode(&picture, NAME.as_ref())?
+        });
         progress(pictures.len());
     }
     if pictures.is_empty() {
@@ -42,7 +47,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wide.png");
         draw::save(&Rgb::filled(40, 20, [200, 100, 50]), &path).unwrap();
-        let pictures = letterboxed(vec![path], 32, 32, &mut |_| {}).unwrap();
+        let input = Shape { channels: 3, height: 32, width: 32 };
+        let pictures = letterboxed(vec![path.clone()], input, &mut |_| {}).unwrap();
         let written = folder.path().join("out.jpg");
         std::fs::write(&written, &pictures[0]).unwrap();
         let read = Rgb::open(&written).unwrap();
@@ -53,10 +59,14 @@ mod tests {
             "{:?}",
             read.pixel(16, 16)
         );
+        let grey = &letterboxed(vec![path], Shape { channels: 1, ..input }, &mut |_| {}).unwrap()[0];
+        let grey = image::load_from_memory(grey).unwrap();
+        assert_eq!(grey.color(), image::ColorType::L8);
+        assert!(grey.into_luma8().get_pixel(16, 16)[0].abs_diff(124) <= 4, "0.299 * 200 + 0.587 * 100 + 0.114 * 50");
     }
 
     #[test]
     fn no_images_are_an_error() {
-        assert!(letterboxed(vec![], 32, 32, &mut |_| {}).is_err());
+        assert!(letterboxed(vec![], Shape { channels: 3, height: 32, width: 32 }, &mut |_| {}).is_err());
     }
 }

@@ -8,8 +8,8 @@ mod sheet;
 mod text;
 
 pub use palette::class_colour;
-pub(crate) use save::encode;
 pub use save::save;
+pub(crate) use save::{encode, encode_grey};
 pub use sheet::{Panel, sheet, side_by_side};
 
 use yoloslim_core::boxes::Detection;

@@ -77,6 +77,9 @@ enum Format {
 enum Chip {
     /// HiSilicon's NNIE
     Nnie,
+    /// HiSilicon's SVP NPU
+    #[value(name = "svp_npu")]
+    SvpNpu,
 }
 
 /// [`Colour`] as typed.
@@ -113,8 +116,11 @@ struct Written {
 }
 
 impl Export {
-    pub fn run(self, term: Term) -> Result<()> {
-        let (Some(format), Some(output)) = (self.format, &self.output) else { return self.check(term) };
+    pub fn run(mut self, term: Term) -> Result<()> {
+        if let Some(chip) = self.check {
+            return self.check(chip, term);
+        }
+        let (Some(format), Some(output)) = (self.format, &self.output) else { return Ok(()) };
         self.refuse_others_options(format)?;
         let folder = NewFolder::begin(output)?;
         let mut works = term.works();
@@ -126,7 +132,7 @@ impl Export {
             Format::Onnx => self.onnx(&network, &name)?,
             Format::Ncnn => self.ncnn(&network, &name)?,
             Format::Darknet => Written {
-                files: darknet::write(&network, &name)?,
+                files: darknet::write(&network, &name),
                 next: "the normalisation is folded in: run it by Darknet or OpenCV, but train the net it came from"
                     .into(),
                 ..Written::default()
@@ -198,13 +204,11 @@ impl Export {
 
     fn onnx(&self, network: &Network, name: &str) -> Result<Written> {
         let (net, colour) = self.folded(network)?;
-        let options = self.onnx.options();
+        let options = self.onnx.options(colour);
         let bytes = onnx::write(&net, options).map_err(|e| self.inside(e))?;
         let mut files = vec![ExportedFile { name: format!("{name}.onnx"), bytes }];
+        files.push(onnx::describe(&net, name, options)?);
         let outputs = if options.decode { vec![onnx::BOXES.to_owned()] } else { head_names(&net) };
-        if !options.decode {
-            files.push(describe_heads(&net, name, onnx::INPUT, &outputs, colour)?);
-        }
         let next = format!("in Python: onnxruntime.InferenceSession(\"{name}.onnx\").run(None, {{\"images\": x}})");
         Ok(Written { files, outputs, next, ..Written::default() })
     }
@@ -222,11 +226,8 @@ impl Export {
         let (net, colour) = self.folded(network)?;
         let (net, options) = self.caffe.options(net, colour)?;
         let export = caffe::write(&net, &options, name).map_err(|e| self.inside(e))?;
-        if options.dialect == Dialect::Nnie {
-            let found = caffe::check(&net, &options);
-            found.iter().filter(|f| f.severity != Severity::Note).for_each(|f| term.warn(line(f)));
-            found.iter().filter(|f| f.severity == Severity::Note).for_each(|f| term.note(line(f)));
-        }
+        // What is worse was refused.
+        caffe::check(&net, &options).iter().for_each(|found| term.note(line(found)));
         let mut files = export.files;
         files.push(describe_heads(&net, name, caffe::INPUT, &export.heads, colour)?);
         let pictures = self.calibration(&net, term)?;
@@ -243,13 +244,20 @@ impl Export {
         dataset.warnings.iter().for_each(|warning| term.warn(warning));
         let paths = spread(&dataset, self.caffe.calibration.into());
         let bar = term.progress(paths.len(), "calibration images");
-        let pictures = letterboxed(paths, net.input.width, net.input.height, &mut |done| bar.set_position(done as u64));
+        let pictures = letterboxed(paths, net.input, &mut |done| bar.set_position(done as u64));
         bar.finish_and_clear();
         pictures
     }
 
     /// Says what the chip's limits are for the net, and fails if it can't run whole.
-    fn check(&self, term: Term) -> Result<()> {
+    fn check(&mut self, chip: Chip, term: Term) -> Result<()> {
+        match chip {
+            Chip::SvpNpu => self.caffe.for_svp_npu(),
+            Chip::Nnie if self.caffe.is_for_svp_npu() => {
+                return Err(Error::at("--dialect svp_npu", "it is for another chip").fix("give --check svp_npu"));
+            }
+            Chip::Nnie => {}
+        }
         if let Some(option) = self.onnx.typed() {
             return Err(Error::at(option, "this option is for ONNX").fix("leave it out"));
         }
@@ -267,7 +275,8 @@ impl Export {
                 if !self.json {
                     term.note("no known limit keeps this net off the chip");
                     let NetArgs { cfg, weights } = &self.net;
-                    let export = Next::new("export").path(cfg).path(weights).with("--format caffe");
+                    let dialect = if self.caffe.is_for_svp_npu() { "--format caffe --dialect svp_npu" } else { "--format caffe" };
+                    let export = Next::new("export").path(cfg).path(weights).with(dialect);
                     term.next(export.output(beside(cfg, "caffe")));
                 }
                 Ok(())
@@ -282,7 +291,8 @@ impl Export {
 
     fn tell(&self, format: Format, written: Written, term: Term) -> Result<()> {
         let output = self.output.clone().unwrap_or_default();
-        let names = written.files.iter().filter(|file| !file.name.starts_with(IMAGE_FOLDER) || file.name == IMAGE_LIST);
+        let folder = format!("{IMAGE_FOLDER}/");
+        let names = written.files.iter().filter(|file| !file.name.starts_with(&folder));
         let files: Vec<PathBuf> = names.map(|file| output.join(&file.name)).collect();
         let colours = if self.color == ColourName::Bgr { Colour::Bgr } else { Colour::Rgb }.name();
         if self.json {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use yoloslim_core::export::Colour;
-use yoloslim_core::export::caffe::{CaffeOptions, Dialect, UnevenPool, Upsample};
+use yoloslim_core::export::caffe::{CaffeOptions, CompileMode, Dialect, InternalStride, UnevenPool, Upsample};
 use yoloslim_core::export::folded::{FoldedNet, Node, Operator, Value};
 use yoloslim_core::export::onnx::OnnxOptions;
 use yoloslim_core::{Error, Result};
@@ -42,6 +42,12 @@ pub struct CaffeKnobs {
     /// Layers to compute with 16 bits: indices in the cfg, `heads` for all heads' convolutions, e.g. 0,heads
     #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
     hp: Vec<HighPrecision>,
+    /// The bits that NNIE computes with [default: 8, by-layer with --hp]
+    #[arg(long, value_enum, value_name = "BITS")]
+    compile_mode: Option<CompileModeName>,
+    /// Bytes that NNIE aligns rows of maps to: 16 or 32 [default: 16]
+    #[arg(long, value_name = "BYTES", value_parser = internal_stride)]
+    internal_stride: Option<InternalStride>,
     /// Data set to take the mapper's calibration images from
     #[arg(long, value_name = "D")]
     pub data: Option<PathBuf>,
@@ -67,6 +73,27 @@ enum UpsampleName {
     Upsample,
     /// A deconvolution by ones: the same in plain Caffe, at the cost of multiplications
     Deconvolution,
+}
+
+/// [`CompileMode`] as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CompileModeName {
+    /// 8 bits
+    #[value(name = "8")]
+    Eight,
+    /// 16 bits
+    #[value(name = "16")]
+    Sixteen,
+    /// 8 bits, and 16 for the layers of --hp
+    ByLayer,
+}
+
+fn internal_stride(text: &str) -> std::result::Result<InternalStride, String> {
+    match text {
+        "16" => Ok(InternalStride::Sixteen),
+        "32" => Ok(InternalStride::ThirtyTwo),
+        _ => Err("give 16 or 32".to_owned()),
+    }
 }
 
 /// How wide pools are written, as typed.
@@ -114,9 +141,9 @@ impl OnnxKnobs {
         [(self.decode, "--decode"), (self.dynamic_batch, "--dynamic-batch")].iter().find(|(on, _)| *on).map(|(_, n)| *n)
     }
 
-    /// What they mean.
-    pub fn options(&self) -> OnnxOptions {
-        OnnxOptions { dynamic_batch: self.dynamic_batch, decode: self.decode }
+    /// What they mean, for images of that order of colours.
+    pub fn options(&self, colour: Colour) -> OnnxOptions {
+        OnnxOptions { dynamic_batch: self.dynamic_batch, decode: self.decode, colour }
     }
 }
 
@@ -129,6 +156,8 @@ impl CaffeKnobs {
             (self.spp.is_some(), "--spp"),
             (self.uneven_pool.is_some(), "--uneven-pool"),
             (!self.hp.is_empty(), "--hp"),
+            (self.compile_mode.is_some(), "--compile-mode"),
+            (self.internal_stride.is_some(), "--internal-stride"),
             (self.data.is_some(), "--data"),
         ];
         typed.iter().find(|(on, _)| *on).map(|(_, name)| *name)
@@ -153,12 +182,50 @@ impl CaffeKnobs {
             },
             colour,
             high_precision: self.high_precision(&net)?,
+            compile_mode: self.compile_mode.map(|mode| match mode {
+                CompileModeName::Eight => CompileMode::EightBit,
+                CompileModeName::Sixteen => CompileMode::SixteenBit,
+                CompileModeName::ByLayer => CompileMode::ByLayer,
+            }),
+            internal_stride: self.internal_stride.unwrap_or_default(),
         };
-        if self.data.is_some() && options.dialect != Dialect::Nnie {
-            return Err(Error::at("--data", "calibration images are written for nnie_mapper only")
-                .fix("leave --data out, or choose --dialect nnie"));
-        }
+        self.refuse_contradictions(options.dialect)?;
         Ok((net, options))
+    }
+
+    /// The same for the NPU of newer chips, as `--check svp_npu` asks for it.
+    pub fn for_svp_npu(&mut self) {
+        self.dialect = Some(DialectName::SvpNpu);
+    }
+
+    /// Whether the files are for svp_atc.
+    pub fn is_for_svp_npu(&self) -> bool {
+        matches!(self.dialect, Some(DialectName::SvpNpu))
+    }
+
+    /// Options that only nnie_mapper knows, or that say two things.
+    fn refuse_contradictions(&self, dialect: Dialect) -> Result<()> {
+        let mappers = [
+            (!self.hp.is_empty(), "--hp", "layers are marked for 16 bits for nnie_mapper only"),
+            (self.compile_mode.is_some(), "--compile-mode", "it is in the cfg of nnie_mapper only"),
+            (self.internal_stride.is_some(), "--internal-stride", "it is in the cfg of nnie_mapper only"),
+            (self.data.is_some(), "--data", "calibration images are written for nnie_mapper only"),
+        ];
+        let strange = mappers.iter().find(|(typed, ..)| *typed && dialect != Dialect::Nnie);
+        if let Some((_, option, cause)) = strange {
+            return Err(Error::at(option, cause).fix(format!("leave {option} out, or choose --dialect nnie")));
+        }
+        match self.compile_mode {
+            Some(CompileModeName::Eight | CompileModeName::Sixteen) if !self.hp.is_empty() => {
+                Err(Error::at("--hp", "the same bits for all layers are asked for too")
+                    .fix("leave --compile-mode out, or give by-layer"))
+            }
+            Some(CompileModeName::ByLayer) if self.hp.is_empty() => {
+                Err(Error::at("--compile-mode by-layer", "no layer is marked for 16 bits")
+                    .fix("name them: --hp heads, say"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The nodes that are to be computed with 16 bits.

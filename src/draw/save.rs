@@ -42,6 +42,23 @@ pub(crate) fn encode(image: &Rgb, path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The bytes of a JPEG file of one channel: the brightness of each pixel, weighted as ITU-R BT.601 has it.
+pub(crate) fn encode_grey(image: &Rgb) -> Result<Vec<u8>> {
+    let brightness = |pixel: &[u8]| {
+        let [red, green, blue] = [pixel[0], pixel[1], pixel[2]].map(f32::from);
+        (0.299 * red + 0.587 * green + 0.114 * blue).round() as u8
+    };
+    let pixels: Vec<u8> = image.pixels.chunks_exact(3).map(brightness).collect();
+    let (width, height) = (image.width as u32, image.height as u32);
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)
+        .write_image(&pixels, width, height, ExtendedColorType::L8)
+        .map_err(|e| {
+            Error::at("a grey picture", format!("{width}x{height} can't be encoded: {e}")).fix("make it smaller")
+        })?;
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! `export`: what is written, and what is refused before anything is.
 
-use yoloslim_core::files;
+use yoloslim_core::darknet::Cfg;
+use yoloslim_core::{Network, files};
 
 use crate::fixtures::{CFG, Scene, json, stdout, yoloslim};
 
@@ -46,6 +47,17 @@ fn caffe_comes_with_calibration_images_of_the_nets_size() {
     let (prototxt, mapper) = (text("nnie/net.prototxt"), text("nnie/net.nnie.cfg"));
     assert!(prototxt.contains("3 channels (BGR), 64 x 32") && prototxt.contains("\"conv6_hp\""), "{prototxt}");
     assert!(mapper.contains("[RGB_order] BGR") && mapper.contains("[compile_mode] 2"), "{mapper}");
+    let named: Vec<_> = summary["files"].as_array().unwrap().iter().map(|f| f.as_str().unwrap().to_owned()).collect();
+    assert!(named.iter().any(|f| f.ends_with("images.txt")) && !named.iter().any(|f| f.ends_with(".jpg")), "{named:?}");
+}
+
+#[test]
+fn a_net_that_is_called_like_the_calibration_images_is_named_too() {
+    let scene = Scene::new();
+    scene.network().write(&scene.path(""), "images-net").unwrap();
+    let (cfg, weights, out) = (scene.arg("images-net.cfg"), scene.arg("images-net.weights"), scene.arg("onnx"));
+    let summary = json(&["export", &cfg, &weights, "--format", "onnx", "-o", &out]);
+    assert_eq!(summary["files"].as_array().unwrap().len(), 2);
 }
 
 #[test]
@@ -54,6 +66,9 @@ fn a_check_lists_what_it_finds_and_fails_when_the_chip_cannot_run_the_net() {
     let (cfg, weights) = (scene.arg("net.cfg"), scene.arg("net.weights"));
     let found = json(&["export", &cfg, &weights, "--check", "nnie"]);
     assert_eq!(found[0]["severity"], "note");
+    assert!(json(&["export", &cfg, &weights, "--check", "svp_npu"]).as_array().unwrap().is_empty());
+    let output = yoloslim(&["export", &cfg, &weights, "--check", "nnie", "--dialect", "svp_npu"]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("give --check svp_npu"));
     let mish = scene.write("mish.cfg", CFG.replacen("activation=leaky", "activation=mish", 2));
     let output = yoloslim(&["export", &mish, &weights, "--check", "nnie"]);
     let (told, failed) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
@@ -66,18 +81,29 @@ fn a_net_that_a_format_cannot_express_is_refused_and_nothing_is_written() {
     let scene = Scene::new();
     let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("out"));
     let mish = scene.write("mish.cfg", CFG.replacen("activation=leaky", "activation=mish", 1));
+    let four = scene.write("four.cfg", CFG.replacen("channels=3", "channels=4", 1));
+    let four_weights = scene.arg("four.weights");
+    let net =
+        Network::initialise(Cfg::parse(CFG.replacen("channels=3", "channels=4", 1).as_bytes()).unwrap(), 1).unwrap();
+    net.write(&scene.path(""), "four").unwrap();
     let before = scene.listing();
     for (args, words) in [
+        (&[four.as_str(), "--format", "caffe"][..], &["four.cfg:", "4 input channels", "use 1 or 3"][..]),
         (&[mish.as_str(), "--format", "caffe"][..], &["mish.cfg:", "[convolutional] #0", "activation=leaky"][..]),
         (&[&cfg, "--format", "caffe", "--hp", "3"], &["--hp", "layer 3 is no convolution"]),
         (&[&cfg, "--format", "caffe", "--decode"], &["--decode", "another format"]),
         (&[&cfg, "--format", "ncnn", "--hp", "heads"], &["--hp", "another format"]),
         (&[&cfg, "--format", "darknet", "--color", "bgr"], &["--color bgr", "another format"]),
         (&[&cfg, "--format", "caffe", "--dialect", "svp_npu", "--data", "x"], &["--data", "nnie_mapper only"]),
+        (&[&cfg, "--format", "caffe", "--dialect", "svp_npu", "--hp", "heads"], &["--hp", "nnie_mapper only"]),
+        (&[&cfg, "--format", "caffe", "--compile-mode", "8", "--hp", "heads"], &["--hp", "by-layer"]),
+        (&[&cfg, "--format", "caffe", "--compile-mode", "by-layer"], &["--compile-mode by-layer", "--hp heads"]),
+        (&[&cfg, "--format", "onnx", "--internal-stride", "32"], &["--internal-stride", "another format"]),
         (&[&cfg, "--format", "caffe", "--data", "none.data"], &["none.data", "no such data set"]),
     ] {
         let (net, options) = args.split_first().unwrap();
-        let output = yoloslim(&[&["export", net, &weights, "-o", &out], options].concat());
+        let weights = if *net == four { &four_weights } else { &weights };
+        let output = yoloslim(&[&["export", net, weights, "-o", &out], options].concat());
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{args:?}: {message}");
         assert!(words.iter().all(|word| message.contains(word)), "{args:?}: {message}");

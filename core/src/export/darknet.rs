@@ -4,38 +4,21 @@
 
 use super::ExportedFile;
 use crate::Network;
-use crate::graph::Graph;
-use crate::network::ConvWeights;
 
 /// The cfg and weights of `network`, called `name`, folded. Such a net can be run and pruned, but no longer trained
 /// with normalisation.
-///
-/// # Errors
-/// None but those of a cfg that does not describe the network.
-pub fn write(network: &Network, name: &str) -> crate::Result<Vec<ExportedFile>> {
-    let folded = folded(network)?;
+#[must_use]
+pub fn write(network: &Network, name: &str) -> Vec<ExportedFile> {
+    let folded = network.folded();
     let file = |extension: &str, bytes: Vec<u8>| ExportedFile { name: format!("{name}.{extension}"), bytes };
-    Ok(vec![file("cfg", folded.cfg.to_bytes()), file("weights", folded.to_weights_file().to_bytes())])
-}
-
-/// The same network without batch normalisation.
-fn folded(network: &Network) -> crate::Result<Network> {
-    let mut folded = network.clone();
-    for (layer, weights) in folded.weights.iter_mut().enumerate() {
-        if let Some(normalised) = weights.as_mut().filter(|weights| weights.norm.is_some()) {
-            let (kernel, bias) = normalised.folded();
-            *normalised = ConvWeights { kernel, bias, norm: None };
-            folded.cfg.layer_mut(layer).set("batch_normalize", 0);
-        }
-    }
-    folded.graph = Graph::from_cfg(&folded.cfg)?;
-    Ok(folded)
+    vec![file("cfg", folded.cfg.to_bytes()), file("weights", folded.to_weights_file().to_bytes())]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::darknet::{Cfg, WeightsFile};
+    use crate::graph::Graph;
     use crate::prune::max_relative_difference;
     use crate::prune::tests::random_net::{random_image, random_net};
     use crate::reference;
@@ -47,7 +30,7 @@ mod tests {
         #[test]
         fn the_folded_files_compute_the_same_without_normalisation(seed in any::<u64>(), steps in 1..10usize) {
             let network = random_net(seed, steps);
-            let files = write(&network, "net").unwrap();
+            let files = write(&network, "net");
             let cfg = Cfg::parse(&files[0].bytes).unwrap();
             let graph = Graph::from_cfg(&cfg).unwrap();
             let folded = Network::from_parts(cfg, graph, &WeightsFile::parse(&files[1].bytes).unwrap()).unwrap();

@@ -1,7 +1,5 @@
 //! safetensors, for programs in Python: one file with every number of the net and its cfg.
 
-use std::collections::HashMap;
-
 use safetensors::{Dtype, View};
 
 use super::ExportedFile;
@@ -18,14 +16,31 @@ use crate::{Error, Network, Result};
 /// # Errors
 /// None that an input can cause.
 pub fn write(network: &Network, name: &str) -> Result<Vec<ExportedFile>> {
-    let metadata = HashMap::from([
-        ("format".to_owned(), "pt".to_owned()),
-        ("cfg".to_owned(), network.cfg.to_string()),
-        ("bn_eps".to_owned(), "1e-5".to_owned()),
-    ]);
-    let bytes = safetensors::serialize(tensors(network), Some(metadata))
-        .map_err(|e| Error::at("safetensors", e).fix("report this as a bug"))?;
+    let cfg = network.cfg.to_string();
+    let metadata = [("format", "pt"), ("cfg", cfg.as_str()), ("bn_eps", "1e-5")];
+    let wrong = |e: &dyn std::fmt::Display| Error::at("safetensors", e).fix("report this as a bug");
+    let bytes = safetensors::serialize(tensors(network), None).map_err(|e| wrong(&e))?;
+    let bytes = with_metadata(&bytes, &metadata).ok_or_else(|| wrong(&"the header has no end"))?;
     Ok(vec![ExportedFile { name: format!("{name}.safetensors"), bytes }])
+}
+
+/// The file with metadata in the order given, so that the same net gives the same bytes: the library keeps them in a map
+/// whose order changes from run to run. A file is the header's length in 8 bytes, the header, an object of JSON that
+/// spaces fill up to whole multiples of 8 bytes, and the numbers. None if it is no such file.
+fn with_metadata(file: &[u8], metadata: &[(&str, &str)]) -> Option<Vec<u8>> {
+    let (length, rest) = file.split_first_chunk::<8>()?;
+    let (header, numbers) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let arrays = std::str::from_utf8(header).ok()?.trim_end().strip_prefix('{')?;
+    let entries: Vec<String> =
+        metadata.iter().map(|(key, value)| format!("{}:{}", quoted(key), quoted(value))).collect();
+    let comma = if arrays == "}" { "" } else { "," };
+    let mut header = format!("{{\"__metadata__\":{{{}}}{comma}{arrays}", entries.join(","));
+    header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
+    Some([&(header.len() as u64).to_le_bytes(), header.as_bytes(), numbers].concat())
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 /// The arrays by name.
@@ -89,6 +104,7 @@ mod tests {
             [convolutional]\nfilters=4\ngroups=2\nactivation=linear\n";
         let network = Network::initialise(Cfg::parse(text.as_bytes()).unwrap(), 1).unwrap();
         let files = write(&network, "net").unwrap();
+        assert_eq!(files, write(&network, "net").unwrap(), "the same bytes each time");
         let (_, metadata) = SafeTensors::read_metadata(&files[0].bytes).unwrap();
         assert_eq!(metadata.metadata().as_ref().unwrap()["cfg"], text);
         let read = SafeTensors::deserialize(&files[0].bytes).unwrap();
@@ -97,6 +113,7 @@ mod tests {
         assert_eq!(kernel.shape(), [4, 3, 1, 1]);
         let values: Vec<f32> = kernel.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         assert_eq!(values, network.conv(1).kernel);
+        assert_eq!(u64::from_le_bytes(*files[0].bytes.first_chunk().unwrap()) % 8, 0, "numbers are aligned");
         assert_eq!(read.tensor("layers.0.bn.running_var").unwrap().shape(), [6]);
     }
 }

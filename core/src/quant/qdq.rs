@@ -42,7 +42,13 @@ pub fn model(network: &Network, quantisation: &Quantisation, options: OnnxOption
         writer.node(node);
     }
     onnx::write_heads(&mut writer.graph, &net, options)?;
-    Ok(writer.graph.finish())
+    let mut properties = onnx::properties(options);
+    let profile = match profile {
+        Profile::OnnxRuntime => "int8 for ONNX Runtime",
+        Profile::TensorRt => "int8 for TensorRT",
+    };
+    properties.push(("quantisation", profile));
+    Ok(writer.graph.finish(properties))
 }
 
 struct Writer<'a> {
@@ -118,18 +124,16 @@ impl Writer<'_> {
         self.graph.node("DequantizeLinear", &[&codes, &scale, &zero], to, vec![]);
     }
 
-    /// A convolution's numbers as codes: 8 bits for weights, 32 for biases where the profile has them so.
+    /// A convolution's numbers on their grids.
     fn quantised_tensors(&mut self, node: &Node, c: &FoldedConvolution) -> ConvTensors {
         let input = self.quantisation.input_grid(&self.network.graph, node.layer);
         let step = self.profile.bias_step(input);
         let scales = filter_scales(&c.kernel, &c.bias, step);
-        let grids: Vec<Linear> = scales.iter().map(|&scale| Linear { scale, zero_point: 0 }).collect();
-        let taps = (c.kernel.len() / c.filters.max(1)).max(1);
-        let filters = c.kernel.chunks(taps).zip(&grids);
-        let codes = filters.flat_map(|(filter, grid)| filter.iter().map(|w| grid.code(*w) as u8)).collect();
-        let kernel = format!("{}.weight", node.name);
-        self.filters(&kernel, &c.kernel_shape(), TensorProto::INT8, codes, &scales);
-        let bias = format!("{}.bias", node.name);
+        let (kernel, bias) = (format!("{}.weight", node.name), format!("{}.bias", node.name));
+        match self.profile {
+            Profile::OnnxRuntime => self.weight_codes(&kernel, c, &scales),
+            Profile::TensorRt => self.rounded_weights(&kernel, c, &scales),
+        }
         match step {
             None => {
                 self.graph.floats(bias.clone(), &[c.filters], &c.bias);
@@ -144,14 +148,39 @@ impl Writer<'_> {
         ConvTensors { kernel, bias }
     }
 
+    /// Weights as codes of 8 bits, which an operator turns into numbers.
+    fn weight_codes(&mut self, name: &str, c: &FoldedConvolution, scales: &[f32]) {
+        let grids: Vec<Linear> = scales.iter().map(|&scale| Linear { scale, zero_point: 0 }).collect();
+        let taps = (c.kernel.len() / c.filters.max(1)).max(1);
+        let filters = c.kernel.chunks(taps).zip(&grids);
+        let codes = filters.flat_map(|(filter, grid)| filter.iter().map(|w| grid.code(*w) as u8)).collect();
+        self.filters(name, &c.kernel_shape(), TensorProto::INT8, codes, scales);
+    }
+
+    /// Weights as 32-bit numbers that two operators round: TensorRT up to 8 makes the codes itself, and refuses weights
+    /// that are codes already.
+    fn rounded_weights(&mut self, name: &str, c: &FoldedConvolution, scales: &[f32]) {
+        let float = self.graph.floats(format!("{name}.float"), &c.kernel_shape(), &c.kernel);
+        let (scale, zero) = self.filter_grids(name, TensorProto::INT8, scales);
+        let (codes, axis) = (format!("{name}.codes"), || vec![AttributeProto::int("axis", 0)]);
+        self.graph.node("QuantizeLinear", &[&float, &scale, &zero], &codes, axis());
+        self.graph.node("DequantizeLinear", &[&codes, &scale, &zero], name, axis());
+    }
+
     /// Constants of a scale for each filter, with the operator that turns their codes into the tensor `name`.
     fn filters(&mut self, name: &str, sides: &[usize], data_type: i32, codes: Vec<u8>, scales: &[f32]) {
-        let width = if data_type == TensorProto::INT32 { 4 } else { 1 };
         let codes = self.graph.constant(format!("{name}.codes"), sides, data_type, codes);
+        let (scale, zero) = self.filter_grids(name, data_type, scales);
+        self.graph.node("DequantizeLinear", &[&codes, &scale, &zero], name, vec![AttributeProto::int("axis", 0)]);
+    }
+
+    /// The scale and the zero point, 0, of each filter.
+    fn filter_grids(&mut self, name: &str, data_type: i32, scales: &[f32]) -> (String, String) {
+        let width = if data_type == TensorProto::INT32 { 4 } else { 1 };
         let scale = self.graph.floats(format!("{name}.scale"), &[scales.len()], scales);
         let zeros = vec![0; width * scales.len()];
         let zero = self.graph.constant(format!("{name}.zero"), &[scales.len()], data_type, zeros);
-        self.graph.node("DequantizeLinear", &[&codes, &scale, &zero], name, vec![AttributeProto::int("axis", 0)]);
+        (scale, zero)
     }
 }
 
@@ -195,15 +224,16 @@ mod tests {
     fn operators_of_8_bits_stand_between_roundings() {
         let (ort, trt) = (Profile::OnnxRuntime, Profile::TensorRt);
         assert_eq!(operators(ort, &[2]), "Q D D D Conv Q D LeakyRelu Q D MaxPool Q D Conv");
-        assert_eq!(operators(trt, &[2]), "Q D D Conv LeakyRelu Q D MaxPool Q D Conv");
+        assert_eq!(operators(trt, &[2]), "Q D Q D Conv LeakyRelu Q D MaxPool Q D Conv");
         assert_eq!(operators(ort, &[]), "Q D D D Conv Q D LeakyRelu Q D MaxPool Q D D D Conv Q D");
         assert_eq!(operators(trt, &[0, 2]), "Conv LeakyRelu MaxPool Conv");
     }
 
     #[test]
     fn every_tensor_read_is_there_before_it() {
-        for float in [&[][..], &[2], &[0], &[0, 2]] {
-            let graph = made(Scheme::Int8(Profile::OnnxRuntime), float).unwrap().graph.unwrap();
+        let floats = [&[][..], &[2], &[0], &[0, 2]];
+        for (float, profile) in floats.into_iter().zip([Profile::OnnxRuntime, Profile::TensorRt].into_iter().cycle()) {
+            let graph = made(Scheme::Int8(profile), float).unwrap().graph.unwrap();
             let constants = graph.initializer.iter().map(|t| t.name.clone());
             let mut there: BTreeSet<String> = constants.chain(graph.input.iter().map(|i| i.name.clone())).collect();
             for node in &graph.node {
@@ -232,6 +262,21 @@ mod tests {
             assert!((i32::from_le_bytes(*code) as f32 * step - bias).abs() <= 0.501 * step, "{bias}");
         }
         assert!(steps.iter().zip(&scales).all(|(step, scale)| (step / scale * 255.0 - 1.0).abs() < 1e-4));
+    }
+
+    #[test]
+    fn tensorrt_gets_weights_and_biases_in_floating_point_and_no_codes_but_zero_points() {
+        let graph = made(Scheme::Int8(Profile::TensorRt), &[2]).unwrap().graph.unwrap();
+        let float = |name: &str| graph.initializer.iter().any(|t| t.name == name && t.data_type == TensorProto::FLOAT);
+        assert!(float("conv0.weight.float") && float("conv0.bias"));
+        for tensor in graph.initializer.iter().filter(|t| t.data_type != TensorProto::FLOAT) {
+            let zero = tensor.name.ends_with(".zero") && tensor.raw_data.iter().all(|byte| *byte == 0);
+            assert!(zero && tensor.data_type == TensorProto::INT8, "{}", tensor.name);
+        }
+        let readers: Vec<_> = graph.node.iter().filter(|n| n.input.iter().any(|i| i == "conv0.bias")).collect();
+        assert!(readers.len() == 1 && readers[0].op_type == "Conv", "{readers:?}");
+        let axes: Vec<_> = graph.node.iter().filter(|n| n.name.starts_with("conv0.weight")).collect();
+        assert!(axes.len() == 2 && axes.iter().all(|n| n.attribute[0].name == "axis" && n.attribute[0].i == 0));
     }
 
     #[test]

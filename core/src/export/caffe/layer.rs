@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Write};
 
 use crate::export::folded::FoldedConvolution;
 use crate::export::proto::caffe::{BlobProto, BlobShape, ConvolutionParameter, LayerParameter};
+use crate::graph::Shape;
 
 /// A layer with its parameters, as the prototxt has them, and its numbers, as the caffemodel has them.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +17,10 @@ pub struct CaffeLayer {
     pub bottoms: Vec<String>,
     /// What it writes.
     pub tops: Vec<String>,
+    /// The shape of each of them.
+    pub shapes: Vec<Shape>,
+    /// The layer of the cfg that it stems from, for messages.
+    pub place: String,
     /// The block of its parameters, if it has any: `convolution_param` and the keys in it, with their values.
     pub block: Option<(&'static str, Vec<(&'static str, String)>)>,
     /// Numbers: sides and values of each array.
@@ -28,7 +33,31 @@ impl CaffeLayer {
     /// A layer without parameters.
     #[must_use]
     pub fn new(kind: &'static str, name: &str, bottoms: Vec<String>, tops: Vec<String>) -> Self {
-        Self { name: name.to_owned(), kind, bottoms, tops, block: None, blobs: Vec::new(), convolution: None }
+        Self {
+            name: name.to_owned(),
+            kind,
+            bottoms,
+            tops,
+            shapes: Vec::new(),
+            place: String::new(),
+            block: None,
+            blobs: Vec::new(),
+            convolution: None,
+        }
+    }
+
+    /// With one output of that shape.
+    #[must_use]
+    pub fn giving(mut self, shape: Shape) -> Self {
+        self.shapes = vec![shape];
+        self
+    }
+
+    /// The numbers of a parameter, in their order; none where it is left out.
+    #[must_use]
+    pub fn numbers(&self, key: &str) -> Vec<usize> {
+        let keys = self.block.iter().flat_map(|(_, keys)| keys);
+        keys.filter(|(name, _)| *name == key).filter_map(|(_, value)| value.parse().ok()).collect()
     }
 
     /// With a block of parameters.

@@ -1,6 +1,6 @@
 //! What `nnie_mapper` is told beside the net (reference: HiSilicon's HiSVP development guide).
 
-use super::CaffeOptions;
+use super::{CaffeOptions, CompileMode, InternalStride};
 
 /// The file that lists calibration images, one path a line.
 pub const IMAGE_LIST: &str = "images.txt";
@@ -10,8 +10,17 @@ pub const IMAGE_FOLDER: &str = "images";
 
 /// The mapper's cfg of the net `name`. Paths are relative to it: the mapper is to be run in its folder.
 pub(super) fn cfg(name: &str, options: &CaffeOptions) -> String {
-    // 0: 8 bits; 2: 8 bits, and 16 for layers whose name ends in _hp.
-    let compile_mode = if options.high_precision.is_empty() { 0 } else { 2 };
+    let by_layer = !options.high_precision.is_empty();
+    let compile_mode = match options.compile_mode {
+        Some(CompileMode::EightBit) => 0,
+        Some(CompileMode::SixteenBit) => 1,
+        Some(CompileMode::ByLayer) => 2,
+        None => 2 * u8::from(by_layer),
+    };
+    let internal_stride = match options.internal_stride {
+        InternalStride::Sixteen => 16,
+        InternalStride::ThirtyTwo => 32,
+    };
     let order = options.colour.name();
     format!(
         "[prototxt_file] ./{name}.prototxt\n\
@@ -22,7 +31,7 @@ pub(super) fn cfg(name: &str, options: &CaffeOptions) -> String {
          [net_type] 0\n\
          [compile_mode] {compile_mode}\n\
          [compress_mode] 0\n\
-         [internal_stride] 16\n\
+         [internal_stride] {internal_stride}\n\
          [is_check_prototxt] 0\n\
          [log_level] 2\n\
          [image_type] 1\n\

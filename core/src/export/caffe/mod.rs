@@ -2,6 +2,7 @@
 
 mod check;
 mod layer;
+mod limits;
 mod lower;
 mod mapper;
 mod pool;
@@ -37,6 +38,31 @@ pub struct CaffeOptions {
     pub colour: Colour,
     /// Nodes, by index, that NNIE is to compute with 16 bits: their layers' names end in `_hp`.
     pub high_precision: BTreeSet<usize>,
+    /// The bits that NNIE computes with; by `high_precision` when none.
+    pub compile_mode: Option<CompileMode>,
+    /// How NNIE aligns the rows of its maps.
+    pub internal_stride: InternalStride,
+}
+
+/// The bits that NNIE computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompileMode {
+    /// 8.
+    EightBit,
+    /// 16, for all layers.
+    SixteenBit,
+    /// 8, and 16 for layers whose names end in `_hp`.
+    ByLayer,
+}
+
+/// The bytes that rows of maps are aligned to in the chip's memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum InternalStride {
+    /// 16.
+    #[default]
+    Sixteen,
+    /// 32.
+    ThirtyTwo,
 }
 
 /// Whose compiler reads the files.
@@ -86,12 +112,13 @@ pub struct CaffeExport {
 /// The files that compute `net`, called `name`.
 ///
 /// # Errors
-/// The first layer that Caffe, as these compilers read it, has no words for.
+/// The first layer that Caffe, as these compilers read it, has no words for; else the first known limit of NNIE that
+/// the net is beyond.
 pub fn write(net: &FoldedNet, options: &CaffeOptions, name: &str) -> Result<CaffeExport> {
     if let Some(head) = net.heads.iter().find(|head| head.value == Value::Image) {
         return Err(Error::at(&head.name, "this head is the image itself").fix("export a net that computes something"));
     }
-    let written = lower::lower(net, options)?;
+    let written = writable(net, options)?;
     let comment = comment(net, options, &written);
     let weighted = written.layers.iter().filter(|layer| !layer.blobs.is_empty());
     let model = NetParameter { name: Some(name.to_owned()), layer: weighted.map(CaffeLayer::to_message).collect() };
@@ -104,6 +131,25 @@ pub fn write(net: &FoldedNet, options: &CaffeOptions, name: &str) -> Result<Caff
         files.push(file("nnie.cfg", mapper::cfg(name, options).into_bytes()));
     }
     Ok(CaffeExport { files, heads: written.heads, unused: written.unused })
+}
+
+/// Refuses what can't be written, or what the compiler is known to refuse.
+///
+/// # Errors
+/// The first such thing, with what to do about it.
+pub fn expressible(net: &FoldedNet, options: &CaffeOptions) -> Result<()> {
+    writable(net, options).map(drop)
+}
+
+fn writable(net: &FoldedNet, options: &CaffeOptions) -> Result<lower::Written> {
+    let mut written = lower::lower(net, options);
+    if !written.refused.is_empty() {
+        return Err(written.refused.swap_remove(0));
+    }
+    match check::findings(net, options, &written).into_iter().find(|found| found.severity == Severity::Refused) {
+        Some(Finding { place, cause, fix, .. }) => Err(Error::at(place, cause).fix(fix)),
+        None => Ok(written),
+    }
 }
 
 /// What whoever opens the prototxt should know.
@@ -122,6 +168,12 @@ fn comment(net: &FoldedNet, options: &CaffeOptions, written: &lower::Written) ->
     }
     if options.dialect == Dialect::Nnie {
         lines += "On the board outputs are 32-bit numbers with 12 binary places: divide by 4096.\n";
+    }
+    if !written.read_on.is_empty() {
+        lines += &format!(
+            "Blobs that are outputs but read on: {}; name them to the compiler as output nodes.\n",
+            written.read_on.join(", ")
+        );
     }
     if !written.unused.is_empty() {
         lines += &format!("Outputs to ignore, parts that are cut off: {}\n", written.unused.join(", "));

@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use super::{CaffeExport, CaffeOptions, Dialect, UnevenPool, Upsample, write};
+use super::{CaffeExport, CaffeOptions, CompileMode, Dialect, InternalStride, UnevenPool, Upsample, write};
 use crate::darknet::Cfg;
 use crate::export::folded::FoldedNet;
 use crate::export::proto::caffe::NetParameter;
@@ -93,6 +93,44 @@ fn names_end_in_what_the_mapper_reads_only_where_that_is_meant() {
     let model = export.files.iter().find(|file| file.name == "net.caffemodel").unwrap();
     let model = NetParameter::decode(model.bytes.as_slice()).unwrap();
     assert_eq!(model.layer[0].name.as_deref(), Some("conv0_hp"));
+}
+
+#[test]
+fn the_svp_npus_blobs_have_no_ending_that_means_something_to_another_compiler() {
+    let net = format!("[convolutional]\nfilters=7\nactivation=leaky\n{HEAD}[route]\nlayers=1\n{HEAD}");
+    let export = export(&net, &CaffeOptions { dialect: Dialect::SvpNpu, ..CaffeOptions::default() }).unwrap();
+    assert_eq!(export.heads, ["head0", "head1"]);
+    assert!(text(&export, "prototxt").contains("outputs but read on: head0; name them"));
+}
+
+#[test]
+fn the_mappers_cfg_has_the_bits_and_the_alignment_asked_for() {
+    let mapper = |compile_mode, internal_stride| {
+        let options = CaffeOptions { compile_mode, internal_stride, ..CaffeOptions::default() };
+        text(&export(&format!("[convolutional]\nfilters=3\n{HEAD}"), &options).unwrap(), "nnie.cfg")
+    };
+    let usual = mapper(None, InternalStride::Sixteen);
+    assert!(usual.contains("[compile_mode] 0\n") && usual.contains("[internal_stride] 16\n"), "{usual}");
+    for (mode, number) in [(CompileMode::EightBit, 0), (CompileMode::SixteenBit, 1), (CompileMode::ByLayer, 2)] {
+        let asked = mapper(Some(mode), InternalStride::ThirtyTwo);
+        assert!(asked.contains(&format!("[compile_mode] {number}\n")) && asked.contains("[internal_stride] 32\n"));
+    }
+}
+
+#[test]
+fn what_the_mapper_refuses_is_not_written() {
+    let message = |net: &str| {
+        let network = Network::initialise(Cfg::parse(net.as_bytes()).unwrap(), 1).unwrap();
+        let refused = |dialect| {
+            let options = CaffeOptions { dialect, ..CaffeOptions::default() };
+            write(&FoldedNet::of(&network), &options, "net").err().map(|e| e.to_string())
+        };
+        (refused(Dialect::Nnie).unwrap(), refused(Dialect::SvpNpu))
+    };
+    let (nnie, svp) = message(&format!("[net]\nwidth=8\nheight=8\nchannels=4\n[convolutional]\nfilters=3\n{HEAD}"));
+    assert!(nnie.contains("4 input channels") && nnie.contains("use 1 or 3") && svp.is_none(), "{nnie}");
+    let (nnie, svp) = message(&format!("[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=4100\n{HEAD}"));
+    assert!(nnie.contains("[convolutional] #0") && nnie.contains("4100") && svp.is_none(), "{nnie}");
 }
 
 #[test]

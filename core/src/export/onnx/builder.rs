@@ -1,8 +1,8 @@
 //! A graph in the making.
 
 use crate::export::proto::onnx::{
-    AttributeProto, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TensorType, TypeProto, ValueInfoProto,
+    AttributeProto, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    StringStringEntryProto, TensorProto, TensorShapeProto, TensorType, TypeProto, ValueInfoProto,
 };
 
 /// The operator set that graphs are written in.
@@ -73,16 +73,18 @@ impl GraphBuilder {
         name
     }
 
-    /// The whole file.
+    /// The whole file, with properties for whoever opens it.
     #[must_use]
-    pub fn finish(self) -> ModelProto {
+    pub fn finish(self, properties: Vec<(&str, &str)>) -> ModelProto {
+        let entry =
+            |(key, value): (&str, &str)| StringStringEntryProto { key: key.to_owned(), value: value.to_owned() };
         ModelProto {
             ir_version: IR_VERSION,
             producer_name: env!("CARGO_PKG_NAME").to_owned(),
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
             graph: Some(self.graph),
             opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
-            metadata_props: vec![],
+            metadata_props: properties.into_iter().map(entry).collect(),
         }
     }
 }

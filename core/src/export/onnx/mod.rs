@@ -12,7 +12,9 @@ pub use builder::{GraphBuilder, Side};
 pub use operators::{ConvTensors, float_tensors, write_activation, write_node, write_operator};
 
 use super::folded::{FoldedNet, Head, Operator, Value};
+use super::heads::{self, FIT, VALUES};
 use super::proto::onnx::ModelProto;
+use super::{Colour, ExportedFile};
 use crate::{Error, Result};
 
 /// Name of the input tensor, `[images, channels, rows, columns]`, 0 to 1.
@@ -30,6 +32,8 @@ pub struct OnnxOptions {
     /// of the net's input, objectness, and the probability of each class. Boxes are ordered by head, anchor, row and
     /// column.
     pub decode: bool,
+    /// The colours of the images that the net reads; said in the file. The caller has already given the net that order.
+    pub colour: Colour,
 }
 
 /// The bytes of an ONNX file that computes `net`.
@@ -58,7 +62,26 @@ pub fn model(net: &FoldedNet, options: OnnxOptions) -> Result<ModelProto> {
         write_node(&mut graph, net, i, &inputs, tensors.as_ref(), &tensor_name(net, Value::Node(i)));
     }
     write_heads(&mut graph, net, options)?;
-    Ok(graph.finish())
+    Ok(graph.finish(properties(options)))
+}
+
+/// What a program that runs the file should know, as the model's metadata.
+#[must_use]
+pub fn properties(options: OnnxOptions) -> Vec<(&'static str, &'static str)> {
+    let outputs = if options.decode { "decoded boxes" } else { "raw heads" };
+    vec![("colours", options.colour.name()), ("values", VALUES), ("fit", FIT), ("outputs", outputs)]
+}
+
+/// `NAME.heads.json`: what a program that runs the file has to know of its input and outputs.
+///
+/// # Errors
+/// None that an input can cause.
+pub fn describe(net: &FoldedNet, name: &str, options: OnnxOptions) -> Result<ExportedFile> {
+    if !options.decode {
+        let outputs: Vec<String> = net.heads.iter().map(|head| head.name.clone()).collect();
+        return heads::describe_heads(net, name, INPUT, &outputs, options.colour);
+    }
+    heads::describe_boxes(net, name, INPUT, BOXES, options.colour)
 }
 
 /// The outputs of a graph that has the tensors of all nodes already, named by [`tensor_name`].

@@ -5,10 +5,10 @@ use rten::Model;
 use rten_tensor::NdTensor;
 use rten_tensor::prelude::*;
 
-use super::{OnnxOptions, write};
+use super::{OnnxOptions, model, write};
 use crate::boxes::{YoloHead, decode};
 use crate::darknet::Cfg;
-use crate::export::FoldedNet;
+use crate::export::{Colour, FoldedNet};
 use crate::graph::Shape;
 use crate::prune::max_relative_difference;
 use crate::prune::tests::random_net::{random_image, random_net};
@@ -102,4 +102,20 @@ fn a_net_without_heads_has_no_boxes_and_padding_beyond_the_window_is_refused() {
     assert!(message.contains("no [yolo] layer"), "{message}");
     let message = write(&net("[maxpool]\nsize=2\npadding=4\n"), OnnxOptions::default()).unwrap_err().to_string();
     assert!(message.contains("[maxpool] #0"), "{message}");
+}
+
+#[test]
+fn the_file_says_what_images_the_net_reads() {
+    let text = "[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=7\nactivation=linear\n\
+        [yolo]\nmask=0\nanchors=1,1\nclasses=2\n";
+    let net = FoldedNet::of(&Network::initialise(Cfg::parse(text.as_bytes()).unwrap(), 1).unwrap());
+    for (options, outputs) in [
+        (OnnxOptions { colour: Colour::Bgr, ..OnnxOptions::default() }, "raw heads"),
+        (OnnxOptions { colour: Colour::Bgr, decode: true, ..OnnxOptions::default() }, "decoded boxes"),
+    ] {
+        let model = model(&net, options).unwrap();
+        let told: Vec<_> = model.metadata_props.iter().map(|p| (p.key.as_str(), p.value.as_str())).collect();
+        let image = [("colours", "BGR"), ("values", "0 to 1"), ("fit", "letterbox on grey 0.5")];
+        assert_eq!(told, [&image[..], &[("outputs", outputs)]].concat());
+    }
 }
