@@ -7,28 +7,39 @@ use clap::{Args, ValueEnum};
 use yoloslim::data::spread;
 use yoloslim::detect::{DetectOptions, Detector};
 use yoloslim::new_folder::NewFolder;
-use yoloslim::quant::{self, Calibrated, LayerSensitivity, QuantiseOptions, Quantised};
+use yoloslim::quant::{self, Calibrated, Found, Kept, LayerSensitivity, Levers, QuantiseOptions, Quantised, Setting};
 use yoloslim::search::Judge;
-use yoloslim::train::TrainOptions;
-use yoloslim_core::export::onnx::OnnxOptions;
+use yoloslim_core::export::caffe::{self, CaffeOptions};
+use yoloslim_core::export::onnx::{self, OnnxOptions};
+use yoloslim_core::export::{Colour, FoldedNet};
 use yoloslim_core::graph::{Graph, Op};
 use yoloslim_core::quant::{Calibration, Profile, Scheme, float_by_default, qdq};
 use yoloslim_core::{Error, Network, Result, files};
 
+use super::export_knobs::OnnxKnobs;
 use super::knobs::Data;
 use super::net::NetArgs;
-use super::quantize_report::{Accuracy, MOST_LOST, Report, STEM};
+use super::quantize_report::{Accuracy, FineTuning, MOST_LOST, Outcome, Report, STEM};
 use super::train_progress::TrainProgress;
 use crate::term::Term;
 
-/// The learning rate of quantisation-aware fine-tuning: a tenth of training's, for it starts from a trained net and has
-/// no normalisation to steady it.
-const FINE_TUNE_RATE: f64 = 1e-3;
+/// The learning rate of quantisation-aware fine-tuning: a hundredth of training's, for it starts from a trained net and
+/// has no normalisation to steady it.
+const FINE_TUNE_RATE: f64 = 1e-4;
+
+/// Training images that calibrate int8.
+const IMAGES: u32 = 128;
+/// Those that calibrate NNIE: as many as `export --data` writes for the chip's mapper.
+const MAPPER_IMAGES: u32 = 32;
+/// Training images that ways of quantising are chosen by.
+const JUDGE_IMAGES: usize = 128;
 
 /// Quantise a net to 8 bits by the user's own images, and measure what accuracy that costs
 ///
-/// int8 writes an ONNX file for integer kernels; nnie predicts what a HiSilicon NNIE will lose, and finds the layers to
-/// compute in 16 bits. Training images calibrate, validation images measure.
+/// int8 writes an ONNX file for integer kernels; nnie predicts what a HiSilicon NNIE will lose. Where more than 1 point of
+/// mAP@0.5 is lost on training images, corrected biases are tried, and then as few layers as keep the loss below it stay in
+/// floating point (in 16 bits on NNIE). Training images calibrate and choose, validation images
+/// measure.
 #[derive(Debug, Args)]
 pub struct Quantize {
     #[command(flatten)]
@@ -48,27 +59,33 @@ pub struct Quantize {
     /// How the ranges of activations are chosen [default: mse; for nnie minmax, as the chip's mapper does]
     #[arg(long, value_enum, value_name = "RULE")]
     calibration: Option<CalibrationName>,
-    /// Training images that calibrate
-    #[arg(long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    images: u32,
+    /// Training images that calibrate [default: 128; for nnie 32, the same that `export --data` writes]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    images: Option<u32>,
     /// Convolutions in floating point (16 bits on NNIE) beside the heads, by number: 0 is the first layer
     #[arg(long, value_delimiter = ',', value_name = "N,..")]
     float_layers: Vec<usize>,
     /// Move scales between neighbouring layers, so that all channels fill their grids; the float net stays the same
     #[arg(long)]
     equalise: bool,
-    /// Shift biases so that the mean of each filter stays what it was
+    /// Shift biases so that the mean of each filter stays what it was, also where little is lost without it
     #[arg(long)]
     bias_correction: bool,
+    /// Quantise as told, and try nothing to lose less
+    #[arg(long)]
+    plain: bool,
     /// Tell how far the heads move when each layer alone is quantised (nnie always does)
     #[arg(long)]
     sensitivity: bool,
-    /// Train for so many epochs as the quantised net computes, when more than 1 point of mAP is lost
+    /// Train for so many epochs as the quantised net computes, when more than 1 point of mAP@0.5 is lost; the float net
+    /// teaches, and training images that are held out tell whether the tuned net is kept
     #[arg(long, default_value_t = 0, value_name = "N")]
     fine_tune_epochs: usize,
     /// Largest learning rate of that
     #[arg(long, default_value_t = FINE_TUNE_RATE, value_name = "RATE")]
     fine_tune_lr: f64,
+    #[command(flatten)]
+    onnx: OnnxKnobs,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -107,12 +124,13 @@ enum CalibrationName {
 
 impl Quantize {
     pub fn run(self, term: Term) -> Result<()> {
-        let options = self.options()?;
+        let (options, settings) = self.options()?;
         let folder = NewFolder::begin(&self.output)?;
         let network = self.net.read(term)?;
-        let float_layers = self.float_layers(&network.graph)?;
+        expressible(&network, options.scheme).map_err(|e| e.inside(self.net.cfg.display()))?;
+        let always = self.float_layers(&network.graph)?;
         let data = Data::read(&self.data, network.graph.classes(), term)?;
-        let paths = spread(&data.train, self.images as usize);
+        let paths = spread(&data.train, self.images() as usize);
         let before = self.accuracy(Detector::new(&network, DetectOptions::for_evaluation(None))?, &data, term)?;
 
         let bar = term.progress(paths.len(), "calibrating");
@@ -120,27 +138,30 @@ impl Quantize {
         let calibrated = Calibrated::new(&network, &paths, &options, &mut progress)?;
         bar.finish_and_clear();
         let sensitivity = self.measure_sensitivity(&calibrated, &paths, term)?;
-        let float_layers = match options.scheme {
-            Scheme::Nnie => self.high_precision(&network, &calibrated, &float_layers, &sensitivity, &data, term)?,
-            Scheme::Int8(_) => float_layers,
-        };
-        let mut quantised = calibrated.with_float(float_layers);
-        if options.bias_correction {
-            let mut works = term.works();
-            quantised.correct_biases(&paths, &mut |done, of| works.show("correcting biases", done, of))?;
-            works.finish();
-        }
-        let after = self.simulated_accuracy(&quantised, &data, term)?;
-        let fine_tuned = self.fine_tune(&mut quantised, &data, folder.path(), term)?;
+        let levers =
+            Levers { calibrated: &calibrated, paths: &paths, settings: &settings, always: &always, most: MOST_LOST };
+        let mut found = self.choose(&levers, &network, &sensitivity, &data, term)?;
+        let after = self.simulated_accuracy(&found.quantised, &data, term)?;
+        let lost = before.map50 - after.map50;
+        let tuned = self.fine_tune(&calibrated.network, &mut found.quantised, lost, &data, folder.path(), term)?;
 
-        let report = Report::new(&options, &quantised, paths.len(), [before, after], fine_tuned, sensitivity);
-        write(&quantised, &report, folder.path())?;
+        let outcome = Outcome { images: paths.len(), before, after, tuned, sensitivity };
+        let report = Report::new(&options, &found, outcome);
+        self.write(&found.quantised, &report, folder.path())?;
         folder.finish()?;
-        report.tell(self.json, &self.output, term)
+        report.tell(self.json, &self.output, &self.data, term)
     }
 
-    /// What was typed, as the library has it.
-    fn options(&self) -> Result<QuantiseOptions> {
+    /// How many images calibrate.
+    fn images(&self) -> u32 {
+        self.images.unwrap_or(match self.scheme {
+            SchemeName::Int8 => IMAGES,
+            SchemeName::Nnie => MAPPER_IMAGES,
+        })
+    }
+
+    /// What was typed, as the library has it, and the settings to choose from.
+    fn options(&self) -> Result<(QuantiseOptions, Vec<Setting>)> {
         let scheme = match (self.scheme, self.profile) {
             (SchemeName::Nnie, None) => Scheme::Nnie,
             (SchemeName::Nnie, Some(_)) => {
@@ -149,19 +170,35 @@ impl Quantize {
             (SchemeName::Int8, Some(ProfileName::TensorRt)) => Scheme::Int8(Profile::TensorRt),
             (SchemeName::Int8, _) => Scheme::Int8(Profile::OnnxRuntime),
         };
-        let calibration = match self.calibration {
-            None if scheme == Scheme::Nnie => Calibration::MinMax,
-            Some(CalibrationName::MinMax) => Calibration::MinMax,
-            Some(rule) if scheme == Scheme::Nnie => {
-                let cause = format!("{rule:?} is nothing that the chip's mapper does: it takes the largest value");
-                return Err(Error::at("--calibration", cause).fix("leave it out with --scheme nnie"));
-            }
-            Some(CalibrationName::Percentile) => Calibration::Percentile,
-            Some(CalibrationName::Entropy) => Calibration::Entropy,
-            None | Some(CalibrationName::Mse) => Calibration::Mse,
+        if let (Scheme::Nnie, Some(option)) = (scheme, self.onnx.typed()) {
+            return Err(Error::at(option, "it is for the ONNX file of int8").fix("leave it out with --scheme nnie"));
+        }
+        if !(self.fine_tune_lr > 0.0 && self.fine_tune_lr.is_finite()) {
+            let cause = format!("{} is no learning rate", self.fine_tune_lr);
+            return Err(Error::at("--fine-tune-lr", cause).fix("give a number above 0, 1e-4 say"));
+        }
+        let calibration = self.calibration(scheme)?;
+        let setting = |bias_correction| Setting { calibration, bias_correction };
+        let settings = if self.bias_correction { vec![setting(true)] } else { vec![setting(false), setting(true)] };
+        Ok((QuantiseOptions { scheme, calibration, equalise: self.equalise }, settings))
+    }
+
+    /// The rule for ranges.
+    fn calibration(&self, scheme: Scheme) -> Result<Calibration> {
+        let nnie = scheme == Scheme::Nnie;
+        let Some(name) = self.calibration else {
+            return Ok(if nnie { Calibration::MinMax } else { Calibration::Mse });
         };
-        let (equalise, bias_correction) = (self.equalise, self.bias_correction);
-        Ok(QuantiseOptions { scheme, calibration, equalise, bias_correction })
+        if nnie && name != CalibrationName::MinMax {
+            let cause = format!("{name:?} is nothing that the chip's mapper does: it takes the largest value");
+            return Err(Error::at("--calibration", cause).fix("leave it out with --scheme nnie"));
+        }
+        Ok(match name {
+            CalibrationName::MinMax => Calibration::MinMax,
+            CalibrationName::Percentile => Calibration::Percentile,
+            CalibrationName::Entropy => Calibration::Entropy,
+            CalibrationName::Mse => Calibration::Mse,
+        })
     }
 
     /// The heads and the layers that were typed.
@@ -205,62 +242,91 @@ impl Quantize {
         measured
     }
 
-    /// The layers to compute in 16 bits, chosen on training images: what is chosen by validation images can't be
-    /// reported on them.
-    fn high_precision(
+    /// The way of quantising, chosen on training images: what is chosen by validation images can't be reported on them.
+    fn choose(
         &self,
+        levers: &Levers,
         network: &Network,
-        calibrated: &Calibrated,
-        always: &BTreeSet<usize>,
         sensitivity: &[LayerSensitivity],
         data: &Data,
         term: Term,
-    ) -> Result<BTreeSet<usize>> {
-        let judge = Judge::new(&data.train, self.images as usize);
+    ) -> Result<Found> {
+        if self.plain {
+            return levers.plain();
+        }
+        let judge = Judge::new(&data.train, JUDGE_IMAGES);
+        let bar = term.progress(0, "looking for a way that loses little");
         let float = judge.accuracy(network)?;
-        let bar = term.progress(0, "looking for layers that need 16 bits");
-        let found = quant::high_precision(always, sensitivity, MOST_LOST, &mut |layers| {
+        let mut loss = |quantised: &Quantised| {
             bar.inc();
-            let quantised = calibrated.with_float(layers.clone());
             Ok(float - judge.accuracy_of(network, quantised.simulation())?)
-        });
+        };
+        let mut measured = |calibrated: &Calibrated| match sensitivity {
+            [] => quant::sensitivity(calibrated, levers.paths, &mut |_, _| bar.inc()),
+            known => Ok(known.to_vec()),
+        };
+        let found = levers.search(&mut loss, &mut measured);
         bar.finish_and_clear();
         found
     }
 
-    fn fine_tune(&self, quantised: &mut Quantised, data: &Data, folder: &Path, term: Term) -> Result<Option<Accuracy>> {
+    /// Trains the net as it computes when quantised; afterwards it is the better one on images held out.
+    fn fine_tune(
+        &self,
+        teacher: &Network,
+        quantised: &mut Quantised,
+        lost: f64,
+        data: &Data,
+        folder: &Path,
+        term: Term,
+    ) -> Result<Option<FineTuning>> {
         if self.fine_tune_epochs == 0 {
             return Ok(None);
         }
-        let options = TrainOptions {
-            epochs: self.fine_tune_epochs,
-            learning_rate: self.fine_tune_lr,
-            batch: TrainOptions::default().batch.min(data.train.samples.len()),
-            ..TrainOptions::default()
-        };
+        if lost <= MOST_LOST {
+            term.note(format!("{:.1} points of mAP@0.5 are lost: fine-tuning is left out", lost * 100.0));
+            return Ok(None);
+        }
+        let options = quant::fine_tune_options(self.fine_tune_epochs, self.fine_tune_lr, data.train.samples.len());
         // Gone when it is dropped: of checkpoints only the result is kept.
         let run = tempfile::tempdir_in(folder).map_err(|e| Error::at(folder.display(), e))?;
         let mut progress = TrainProgress::new(term, options.epochs);
-        let splits = (&data.train, &data.val);
-        let trained = quant::fine_tune(quantised, splits, &options, run.path(), &mut |event| progress.show(event))?;
-        quantised.network = trained.network;
-        Ok(trained.evaluation.as_ref().map(Accuracy::of))
+        let mut observe = |event: yoloslim::train::Event| progress.show(event);
+        let tuned = quant::fine_tune(quantised, teacher, &data.train, &options, run.path(), &mut observe)?;
+        let candidate = Quantised { network: tuned.network, quantisation: quantised.quantisation.clone() };
+        let accuracy = self.simulated_accuracy(&candidate, data, term)?;
+        if tuned.kept == Kept::Tuned {
+            *quantised = candidate;
+        }
+        Ok(Some(FineTuning { accuracy, kept: tuned.kept }))
+    }
+
+    /// Writes the float net, the grids, the report and, for int8, the ONNX file with the description of its outputs.
+    fn write(&self, quantised: &Quantised, report: &Report, folder: &Path) -> Result<()> {
+        let json = |name: &str, bytes: serde_json::Result<Vec<u8>>| {
+            files::write_whole(&folder.join(name), &bytes.map_err(|e| Error::at(name, e))?)
+        };
+        quantised.network.write(folder, STEM)?;
+        json("quantisation.json", serde_json::to_vec_pretty(&quantised.quantisation))?;
+        json("report.json", serde_json::to_vec_pretty(report))?;
+        match quantised.quantisation.scheme {
+            Scheme::Nnie => json("hp.json", serde_json::to_vec_pretty(&quantised.quantisation.float_layers)),
+            Scheme::Int8(_) => {
+                let options: OnnxOptions = self.onnx.options(Colour::Rgb);
+                let heads = onnx::describe(&FoldedNet::of(&quantised.network), STEM, options)?;
+                files::write_whole(&folder.join(&heads.name), &heads.bytes)?;
+                let onnx = qdq::write(&quantised.network, &quantised.quantisation, options)?;
+                files::write_whole(&folder.join(format!("{STEM}.onnx")), &onnx)
+            }
+        }
     }
 }
 
-/// Writes the float net, the grids, the report and, for int8, the ONNX file.
-fn write(quantised: &Quantised, report: &Report, folder: &Path) -> Result<()> {
-    let json = |name: &str, bytes: serde_json::Result<Vec<u8>>| {
-        files::write_whole(&folder.join(name), &bytes.map_err(|e| Error::at(name, e))?)
-    };
-    quantised.network.write(folder, STEM)?;
-    json("quantisation.json", serde_json::to_vec_pretty(&quantised.quantisation))?;
-    json("report.json", serde_json::to_vec_pretty(report))?;
-    match quantised.quantisation.scheme {
-        Scheme::Nnie => json("hp.json", serde_json::to_vec_pretty(&quantised.quantisation.float_layers)),
-        Scheme::Int8(_) => {
-            let onnx = qdq::write(&quantised.network, &quantised.quantisation, OnnxOptions::default())?;
-            files::write_whole(&folder.join(format!("{STEM}.onnx")), &onnx)
-        }
+/// Refuses a net that can't be written in the end, before any work.
+fn expressible(network: &Network, scheme: Scheme) -> Result<()> {
+    let net = FoldedNet::of(network);
+    match scheme {
+        Scheme::Int8(_) => onnx::check(&net),
+        Scheme::Nnie => caffe::expressible(&net, &CaffeOptions::default()),
     }
 }

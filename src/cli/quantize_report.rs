@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::path::Path;
 
 use serde::Serialize;
-use yoloslim::quant::{LayerSensitivity, QuantiseOptions, Quantised};
+use yoloslim::quant::{Found, Kept, LayerSensitivity, QuantiseOptions, Setting, Trial};
 use yoloslim_core::Result;
 use yoloslim_core::eval::Evaluation;
-use yoloslim_core::quant::{Calibration, Scheme};
+use yoloslim_core::quant::Scheme;
 
 use crate::term::{self, Next, Term, beside, wrapped};
 
@@ -20,8 +20,8 @@ pub const STEM: &str = "quantised";
 /// Accuracy on the validation images, 0 to 1; 0 where they hold no objects.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Accuracy {
-    map: f64,
-    map50: f64,
+    pub map: f64,
+    pub map50: f64,
 }
 
 impl Accuracy {
@@ -31,21 +31,42 @@ impl Accuracy {
     }
 }
 
+/// What fine-tuning came to.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct FineTuning {
+    /// Of the tuned net.
+    #[serde(flatten)]
+    pub accuracy: Accuracy,
+    /// The net that was written, by images held out of training.
+    pub kept: Kept,
+}
+
+/// What was measured.
+pub struct Outcome {
+    pub images: usize,
+    pub before: Accuracy,
+    pub after: Accuracy,
+    pub tuned: Option<FineTuning>,
+    pub sensitivity: Vec<LayerSensitivity>,
+}
+
 /// All that was measured; `report.json` and what `--json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     scheme: Scheme,
-    calibration: Calibration,
+    #[serde(flatten)]
+    setting: Setting,
     images: usize,
     equalise: bool,
-    bias_correction: bool,
+    /// What was tried on training images before.
+    tried: Vec<Trial>,
     /// Convolutions in floating point, of 16 bits on NNIE.
     float_layers: Vec<FloatLayer>,
     /// Convolutions of 8 bits.
     quantised_layers: usize,
     before: Accuracy,
     after: Accuracy,
-    fine_tuned: Option<Accuracy>,
+    fine_tuned: Option<FineTuning>,
     sensitivity: Vec<LayerSensitivity>,
 }
 
@@ -57,39 +78,34 @@ struct FloatLayer {
 }
 
 impl Report {
-    pub fn new(
-        options: &QuantiseOptions,
-        quantised: &Quantised,
-        images: usize,
-        [before, after]: [Accuracy; 2],
-        fine_tuned: Option<Accuracy>,
-        sensitivity: Vec<LayerSensitivity>,
-    ) -> Self {
-        let graph = &quantised.network.graph;
-        let float = &quantised.quantisation.float_layers;
+    pub fn new(options: &QuantiseOptions, found: &Found, outcome: Outcome) -> Self {
+        let Outcome { images, before, after, tuned, sensitivity } = outcome;
+        let graph = &found.quantised.network.graph;
+        let float = &found.quantised.quantisation.float_layers;
         let named = |layer: &usize| FloatLayer { layer: *layer, place: graph.layers[*layer].place.clone() };
         Self {
             scheme: options.scheme,
-            calibration: options.calibration,
+            setting: found.setting,
             images,
             equalise: options.equalise,
-            bias_correction: options.bias_correction,
+            tried: found.trials.clone(),
             float_layers: float.iter().map(named).collect(),
             quantised_layers: graph.convolutions().count() - float.len(),
             before,
             after,
-            fine_tuned,
+            fine_tuned: tuned,
             sensitivity,
         }
     }
 
     /// mAP@0.5 lost in the end.
     fn lost(&self) -> f64 {
-        self.before.map50 - self.fine_tuned.unwrap_or(self.after).map50
+        let tuned = self.fine_tuned.filter(|tuned| tuned.kept == Kept::Tuned);
+        self.before.map50 - tuned.map_or(self.after, |tuned| tuned.accuracy).map50
     }
 
     /// Prints the result, warns if too much is lost, and tells what can be done next.
-    pub fn tell(&self, json: bool, output: &Path, term: Term) -> Result<()> {
+    pub fn tell(&self, json: bool, output: &Path, data: &Path, term: Term) -> Result<()> {
         if self.lost() > MOST_LOST {
             term.warn(self.advice());
         }
@@ -101,7 +117,7 @@ impl Report {
         match self.scheme {
             Scheme::Int8(_) => {
                 term.wrote(format!(
-                    "{folder}/{STEM}.onnx; the same net in floating point as {STEM}.cfg and .weights, report.json and \
+                    "{folder}/{STEM}.onnx and {STEM}.heads.json; the same net in floating point as {STEM}.cfg and .weights, report.json and \
                      quantisation.json beside it"
                 ));
                 // To compare with what the runtime gives.
@@ -115,6 +131,8 @@ impl Report {
                 ));
                 let layers: Vec<String> = self.float_layers.iter().map(|l| l.layer.to_string()).collect();
                 let export = Next::new("export").net(output, STEM).with("--format caffe --hp").with(&layers.join(","));
+                // The chip's compiler should see the images that the prediction is for.
+                let export = export.with("--data").path(data).with(&format!("--calibration {}", self.images));
                 term.next(export.output(beside(output, "caffe")));
             }
         }
@@ -126,7 +144,7 @@ impl Report {
         if !self.equalise {
             ways.push("--equalise");
         }
-        if !self.bias_correction {
+        if !self.setting.bias_correction {
             ways.push("--bias-correction");
         }
         if self.fine_tuned.is_none() {
@@ -144,7 +162,12 @@ impl Report {
         };
         line(format!("{:<24} {:>8} {:>8}", "validation images", "mAP@0.5", "mAP"));
         let eight = if self.scheme == Scheme::Nnie { "on the chip, simulated" } else { "8 bits, simulated" };
-        let rows = [("float", Some(self.before)), (eight, Some(self.after)), ("fine-tuned", self.fine_tuned)];
+        let tuned = match self.fine_tuned.map(|tuned| tuned.kept) {
+            Some(Kept::Untuned) => "fine-tuned, not kept",
+            _ => "fine-tuned, kept",
+        };
+        let tuned = (tuned, self.fine_tuned.map(|tuned| tuned.accuracy));
+        let rows = [("float", Some(self.before)), (eight, Some(self.after)), tuned];
         for (name, accuracy) in rows.iter().filter_map(|(name, a)| Some((name, (*a)?))) {
             line(format!("{name:<24} {:>8.4} {:>8.4}", accuracy.map50, accuracy.map));
         }
@@ -152,6 +175,10 @@ impl Report {
         let layers: Vec<String> = self.float_layers.iter().map(|l| l.layer.to_string()).collect();
         let sum = format!("{} convolutions of 8 bits; in {kind}: {}", self.quantised_layers, layers.join(", "));
         line(wrapped(&sum, 2));
+        let rule = self.setting.calibration.name();
+        let corrected = if self.setting.bias_correction { "biases corrected" } else { "biases as they were" };
+        let ways = if self.tried.is_empty() { String::new() } else { format!(", of {} ways tried", self.tried.len()) };
+        line(format!("ranges by {rule}, {corrected}{ways}"));
         if !self.sensitivity.is_empty() {
             line(format!("\n{:<28} {:>10}", "layer, quantised alone", "head error"));
         }

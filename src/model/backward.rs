@@ -5,8 +5,9 @@ use std::sync::Arc;
 use yoloslim_core::graph::{Convolution, Op, Source};
 use yoloslim_kernels as k;
 
+use super::rounding::{Ends, stop_at_ends};
 use super::tape::{Saved, Tape};
-use super::train_net::{TrainNet, kernel};
+use super::train_net::{TrainNet, weights};
 use super::{HeadMap, forward, kernels, product, shared_norm};
 
 /// Gradients of the layers' outputs that have been met so far.
@@ -74,7 +75,8 @@ impl TrainNet {
     /// Gives outputs back that no layer before `reader` reads.
     fn give_back_first_read(&mut self, reader: usize, tape: &mut Tape) {
         for read in self.program.read_by(&tape.graph, reader) {
-            if self.program.first_reader(read) == Some(reader) {
+            // What was rounded tells its layer's backward pass where the grid ends.
+            if self.program.first_reader(read) == Some(reader) && self.ends_after(read).is_none() {
                 tape.layers[read].out.take().into_iter().for_each(|out| self.pool.give(out));
             }
         }
@@ -111,8 +113,15 @@ impl TrainNet {
         maps: &mut Gradients,
         gradients: &mut [f32],
     ) {
+        if let ends @ Some(_) = self.ends_after(layer) {
+            self.restore(Source::Layer(layer), tape);
+            stop_at_ends(tape.read(Source::Layer(layer)), ends, &mut dout);
+        }
         let saved = std::mem::take(&mut tape.layers[layer]);
         self.activation_backward(layer, tape, &saved, &mut dout, gradients);
+        if let (Some(rounding), Some(before)) = (&self.rounding, &saved.before) {
+            stop_at_ends(before, rounding.before_range(layer), &mut dout);
+        }
         let graph = Arc::clone(&tape.graph);
         let l = &graph.layers[layer];
         let from = graph.input_shape(layer);
@@ -150,6 +159,11 @@ impl TrainNet {
         }
         self.pool.give(dout);
         self.recycle(saved);
+    }
+
+    /// The ends of the grid that a layer's output is rounded to.
+    fn ends_after(&self, layer: usize) -> Option<Ends> {
+        self.rounding.as_ref().and_then(|rounding| rounding.after_range(layer))
     }
 
     /// The gradient of an input, made of zeros when it is met for the first time; none for the image.
@@ -199,8 +213,8 @@ impl TrainNet {
         let dw = &mut gradients[slots.kernel.clone()];
         k::conv_backward_weights(&shape, tape.read(home), dz, dw, &mut self.scratch);
         let Some((dx, fresh)) = self.gradient_to_write(layer, 0, tape, maps) else { return };
-        let weights = kernel(self.layout.slots(layer), &self.parameters, self.rounding.as_deref());
-        k::conv_backward_data(&shape, &weights, dz, dx, !fresh, &mut self.scratch);
+        let (kernel, _) = weights(self.layout.slots(layer), &self.parameters, self.rounding.as_deref());
+        k::conv_backward_data(&shape, &kernel, dz, dx, !fresh, &mut self.scratch);
     }
 
     fn route_backward(

@@ -24,7 +24,7 @@ mod train_net;
 pub(crate) use kernels::activation;
 pub use layout::{ConvSlots, Layout};
 pub use predictor::{Engine, HeadMap, Predictor};
-pub use rounding::Rounding;
+pub use rounding::{Ends, Rounding};
 pub use tape::Tape;
 pub use timing::{time_layers, time_one_image};
 pub use train_net::TrainNet;

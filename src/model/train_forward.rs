@@ -10,7 +10,7 @@ use yoloslim_kernels::{self as k, BatchNormView, Epilogue};
 use super::segments::keeps_before;
 use super::shared_norm::merge;
 use super::tape::{Saved, Tape};
-use super::train_net::{TrainNet, kernel};
+use super::train_net::{TrainNet, weights};
 use super::{HeadMap, forward, kernels};
 
 impl TrainNet {
@@ -118,8 +118,8 @@ impl TrainNet {
     fn convolve(&mut self, layer: usize, c: &Convolution, tape: &Tape, x: &[f32], z: &mut [f32], saved: &mut Saved) {
         let slots = self.layout.slots(layer);
         let shape = kernels::conv_shape(c, tape.graph.input_shape(layer), tape.count);
-        let kernel = kernel(slots, &self.parameters, self.rounding.as_deref());
-        let bias = slots.gamma.is_none().then_some(&self.parameters[slots.bias.clone()]);
+        let (kernel, bias) = weights(slots, &self.parameters, self.rounding.as_deref());
+        let bias = slots.gamma.is_none().then_some(&*bias);
         k::conv_forward_once(&shape, &kernel, x, Epilogue::new(bias, k::Activation::Linear), z, &mut self.scratch);
         // A map that is computed again has the statistics that it had.
         if slots.gamma.is_none() || !saved.mean.is_empty() {

@@ -145,11 +145,15 @@ impl TrainNet {
     }
 }
 
-/// The kernel of a convolution as the forward pass uses it.
-pub(super) fn kernel<'a>(slots: &ConvSlots, parameters: &'a [f32], rounding: Option<&dyn Rounding>) -> Cow<'a, [f32]> {
-    let kernel = &parameters[slots.kernel.clone()];
-    let Some(rounding) = rounding else { return Cow::Borrowed(kernel) };
-    let mut kernel = kernel.to_vec();
-    rounding.kernel(slots.layer, &mut kernel, &parameters[slots.bias.clone()]);
-    Cow::Owned(kernel)
+/// The kernel and the biases of a convolution as the forward pass uses them.
+pub(super) fn weights<'a>(
+    slots: &ConvSlots,
+    parameters: &'a [f32],
+    rounding: Option<&dyn Rounding>,
+) -> (Cow<'a, [f32]>, Cow<'a, [f32]>) {
+    let [kernel, bias] = [&slots.kernel, &slots.bias].map(|range| &parameters[range.clone()]);
+    let Some(rounding) = rounding else { return (kernel.into(), bias.into()) };
+    let (mut kernel, mut bias) = (kernel.to_vec(), bias.to_vec());
+    rounding.weights(slots.layer, &mut kernel, &mut bias);
+    (kernel.into(), bias.into())
 }

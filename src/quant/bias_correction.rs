@@ -69,3 +69,57 @@ fn means(map: &[f32], channels: usize) -> Vec<f32> {
     let pixels = (map.len() / channels.max(1)).max(1) as f64;
     sums.iter().map(|sum| (sum / pixels) as f32).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::synthetic;
+    use crate::quant::{Calibrated, QuantiseOptions, Quantised};
+    use std::collections::BTreeSet;
+    use std::path::Path;
+    use yoloslim_core::darknet::Cfg;
+    use yoloslim_core::quant::{Calibration, Profile, Scheme};
+
+    const CFG: &str = "[net]\nwidth=32\nheight=32\n\
+        [convolutional]\nfilters=8\nsize=3\nstride=2\npad=1\nactivation=leaky\n\
+        [convolutional]\nfilters=8\nsize=3\npad=1\nactivation=leaky\n\
+        [convolutional]\nfilters=8\nsize=3\nstride=2\npad=1\nactivation=linear\n\
+        [convolutional]\nfilters=7\nactivation=linear\n\
+        [yolo]\nmask=0\nanchors=8,8\nclasses=2\n";
+
+    fn pictures(folder: &Path) -> Vec<PathBuf> {
+        synthetic::generate(folder, 1, 6, 1, 96).unwrap();
+        let files = std::fs::read_dir(folder.join("images/train")).unwrap();
+        files.map(|file| file.unwrap().path()).collect()
+    }
+
+    /// How far the means of a net's convolutions lie from those that are wanted, in all.
+    fn mean_error(quantised: &Quantised, wanted: &[Option<Vec<f32>>], images: &[f32], count: usize) -> f32 {
+        let mut error = 0.0;
+        let mut simulation = Simulation::new(&quantised.network, &quantised.quantisation);
+        simulation.heads_altered(images, count, &mut |layer, map| {
+            let Some(wanted) = &wanted[layer] else { return };
+            let pairs = means(map, wanted.len()).into_iter().zip(wanted);
+            error += pairs.map(|(is, wanted)| (is - wanted).abs()).sum::<f32>();
+        });
+        error
+    }
+
+    #[test]
+    fn corrected_biases_bring_the_means_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = pictures(folder.path());
+        let network = Network::initialise(Cfg::parse(CFG.as_bytes()).unwrap(), 1).unwrap();
+        let batch = InferenceBatches::new(paths.clone(), 32, 32, paths.len(), 1).unwrap().next().unwrap().unwrap();
+        let wanted = float_means(&network, &batch.images, batch.count);
+        for scheme in [Scheme::Int8(Profile::OnnxRuntime), Scheme::Int8(Profile::TensorRt), Scheme::Nnie] {
+            let options = QuantiseOptions { scheme, calibration: Calibration::MinMax, equalise: false };
+            let calibrated = Calibrated::new(&network, &paths, &options, &mut |_| {}).unwrap();
+            let mut quantised = calibrated.with_float(BTreeSet::from([3]));
+            let before = mean_error(&quantised, &wanted, &batch.images, batch.count);
+            quantised.correct_biases(&paths).unwrap();
+            let after = mean_error(&quantised, &wanted, &batch.images, batch.count);
+            assert!(after < 0.2 * before, "{scheme:?}: {before} before, {after} after");
+        }
+    }
+}

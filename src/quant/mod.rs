@@ -3,19 +3,22 @@
 mod bias_correction;
 mod fine_tune;
 mod high_precision;
+mod levers;
 mod observe;
 mod sensitivity;
 mod simulation;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use yoloslim_core::quant::{Calibration, Quantisation, Quantiser, Scheme, Tensor, equalise};
 use yoloslim_core::{Network, Result};
 
-pub use fine_tune::fine_tune;
+pub use fine_tune::{FineTuned, Kept, fine_tune, fine_tune_options};
 pub use high_precision::high_precision;
+pub use levers::{Found, Levers, Setting, Trial};
 pub use observe::{Observed, observe};
 pub use sensitivity::{LayerSensitivity, sensitivity};
 pub use simulation::Simulation;
@@ -29,16 +32,15 @@ pub struct QuantiseOptions {
     pub calibration: Calibration,
     /// Move scales between neighbouring layers first.
     pub equalise: bool,
-    /// Shift biases so that the mean of each filter stays what it was.
-    pub bias_correction: bool,
 }
 
 /// A net that is ready to be quantised: normalisation folded, equalised where that was asked for, its grids chosen.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Calibrated {
     /// In floating point.
     pub network: Network,
     scheme: Scheme,
+    observed: Arc<Observed>,
     grids: BTreeMap<Tensor, Quantiser>,
 }
 
@@ -68,19 +70,26 @@ impl Calibrated {
             equalise(&mut network, &observed.largest, options.scheme != Scheme::Nnie);
             observed = observe(&network, paths, progress)?;
         }
+        let observed = Arc::new(observed);
+        let observed = Self { scheme: options.scheme, grids: BTreeMap::new(), network, observed };
+        Ok(observed.by(options.calibration))
+    }
+
+    /// The same with grids that another rule chose.
+    #[must_use]
+    pub fn by(&self, rule: Calibration) -> Self {
+        let scheme = self.scheme;
         let grid = |(tensor, histogram): (&Tensor, _)| {
-            let (scheme, rule) = (options.scheme, options.calibration);
             let grid = match *tensor {
                 Tensor::Before(layer) => {
-                    let activation = simulation::activation(&network.graph, layer);
+                    let activation = simulation::activation(&self.network.graph, layer);
                     rule.grid(scheme, histogram, &|x| activation.apply(x))
                 }
                 _ => rule.grid(scheme, histogram, &|x| x),
             };
             (*tensor, grid)
         };
-        let grids = observed.histograms().par_iter().map(grid).collect();
-        Ok(Self { scheme: options.scheme, grids, network })
+        Self { grids: self.observed.histograms().par_iter().map(grid).collect(), ..self.clone() }
     }
 
     /// The quantised net when the convolutions of `float_layers` stay in floating point.

@@ -24,11 +24,9 @@ impl Simulation {
     #[must_use]
     pub fn new(network: &Network, quantisation: &Quantisation) -> Self {
         let mut rounded = network.clone();
-        for (layer, _) in network.graph.convolutions().filter(|(layer, _)| quantisation.quantises(*layer)) {
-            let input = quantisation.input_grid(&network.graph, layer);
+        for (layer, _) in network.graph.convolutions() {
             let weights = rounded.conv_mut(layer);
-            quantisation.scheme.round_biases(&weights.kernel, &mut weights.bias, input);
-            quantisation.scheme.round_weights(&mut weights.kernel, &weights.bias, input);
+            quantisation.round_weights(&network.graph, layer, &mut weights.kernel, &mut weights.bias);
         }
         Self::of_rounded(rounded, quantisation)
     }

@@ -188,9 +188,15 @@ impl Rounding for Poison {
             images.fill(f32::NAN);
         }
     }
-    fn kernel(&self, _: usize, _: &mut [f32], _: &[f32]) {}
+    fn weights(&self, _: usize, _: &mut [f32], _: &mut [f32]) {}
     fn before(&self, _: usize, _: &mut [f32]) {}
     fn after(&self, _: usize, _: &mut [f32]) {}
+    fn before_range(&self, _: usize) -> Option<crate::model::Ends> {
+        None
+    }
+    fn after_range(&self, _: usize) -> Option<crate::model::Ends> {
+        None
+    }
 }
 
 #[test]

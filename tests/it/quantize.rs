@@ -3,7 +3,7 @@
 use yoloslim_core::Network;
 use yoloslim_core::quant::{Quantisation, Scheme};
 
-use crate::fixtures::{Scene, json, stdout, yoloslim};
+use crate::fixtures::{CFG, Scene, json, stdout, yoloslim};
 
 fn scene() -> (Scene, [String; 3]) {
     let scene = Scene::new();
@@ -35,7 +35,16 @@ fn int8_writes_an_onnx_file_and_what_its_heads_should_be() {
     assert_eq!(report["quantised_layers"], 3);
     assert_eq!(report["sensitivity"].as_array().unwrap().len(), 6);
     assert!(report["after"]["map50"].as_f64().is_some());
-    for file in ["quantised.onnx", "quantised.cfg", "quantised.weights", "quantisation.json", "report.json"] {
+    assert_eq!((&report["calibration"], &report["bias_correction"]), (&"mse".into(), &true.into()));
+    assert!(report["tried"][0]["lost"].is_number() && report["tried"][0]["float_layers"] == 3);
+    for file in [
+        "quantised.onnx",
+        "quantised.heads.json",
+        "quantised.cfg",
+        "quantised.weights",
+        "quantisation.json",
+        "report.json",
+    ] {
         assert!(scene.path("int8").join(file).is_file(), "{file}");
     }
     let net = Network::read(&scene.path("int8/quantised.cfg"), &scene.path("int8/quantised.weights")).unwrap();
@@ -65,33 +74,67 @@ fn nnie_names_the_layers_of_16_bits() {
 }
 
 #[test]
-fn fine_tuning_trains_the_rounded_net() {
+fn nnie_calibrates_by_the_images_that_the_export_gives_to_the_mapper() {
     let (scene, [cfg, weights, data]) = scene();
-    for (out, extra) in [("whole", "0"), ("tuned", "2")] {
-        let out = scene.arg(out);
-        let report = json(&["quantize", &cfg, &weights, "--data", &data, "-o", &out, "--fine-tune-epochs", extra]);
-        assert_eq!(report["fine_tuned"].is_null(), extra == "0");
-    }
-    let [whole, tuned] =
-        ["whole", "tuned"].map(|out| std::fs::read(scene.path(out).join("quantised.weights")).unwrap());
-    assert!(whole.len() == tuned.len() && whole != tuned);
-    let files = std::fs::read_dir(scene.path("tuned")).unwrap().count();
-    assert_eq!(files, std::fs::read_dir(scene.path("whole")).unwrap().count(), "checkpoints do not stay");
+    let list: String = (0..50).map(|i| format!("{}\n", scene.picture(&format!("images/p{i}.png"), i))).collect();
+    scene.write("train.txt", list);
+    let out = scene.arg("nnie");
+    let run = yoloslim(&["quantize", &cfg, &weights, "--data", &data, "-o", &out, "--scheme", "nnie", "--plain"]);
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(scene.path("nnie/report.json")).unwrap()).unwrap();
+    let hint = String::from_utf8(run.stderr).unwrap();
+    let images = report["images"].as_u64().unwrap();
+    assert!(images <= 32 && hint.contains(&format!("--data {data} --calibration {images} ")), "{images}: {hint}");
+    let out = scene.arg("caffe");
+    let count = images.to_string();
+    let export = ["export", &cfg, &weights, "--format", "caffe", "--data", &data, "--calibration", &count, "-o", &out];
+    assert_eq!(json(&export)["calibration_images"], images);
+}
+
+#[test]
+fn the_onnx_file_of_8_bits_gives_boxes_of_any_batch_on_request() {
+    let (scene, [cfg, weights, data]) = scene();
+    let out = scene.arg("boxes");
+    json(&["quantize", &cfg, &weights, "--data", &data, "-o", &out, "--decode", "--dynamic-batch"]);
+    let heads: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(scene.path("boxes/quantised.heads.json")).unwrap()).unwrap();
+    assert_eq!((&heads["boxes"]["output"], &heads["boxes"]["count"]), (&"boxes".into(), &640.into()));
+}
+
+#[test]
+fn fine_tuning_is_left_out_where_nothing_is_lost() {
+    let (scene, [cfg, weights, data]) = scene();
+    let out = scene.arg("whole");
+    let run = yoloslim(&["quantize", &cfg, &weights, "--data", &data, "-o", &out, "--fine-tune-epochs", "2"]);
+    let told = String::from_utf8(run.stderr).unwrap();
+    assert!(run.status.success() && told.contains("fine-tuning is left out"), "{told}");
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(scene.path("whole/report.json")).unwrap()).unwrap();
+    assert!(report["fine_tuned"].is_null());
 }
 
 #[test]
 fn what_makes_no_sense_is_refused_before_anything_is_written() {
     let (scene, [cfg, weights, data]) = scene();
-    let cases: [(&[&str], &str); 4] = [
+    let mish = scene.write("mish.cfg", CFG.replacen("activation=leaky", "activation=mish", 1));
+    let cases: [(&[&str], &str); 8] = [
         (&["--float-layers", "3"], "no convolution of that number"),
         (&["--float-layers", "99"], "no convolution of that number"),
         (&["--scheme", "nnie", "--calibration", "mse"], "largest value"),
         (&["--scheme", "nnie", "--profile", "tensorrt"], "--profile"),
+        (&["--scheme", "nnie", "--decode"], "--decode"),
+        (&["--fine-tune-lr", "0"], "--fine-tune-lr"),
+        (&["--fine-tune-lr", "nan"], "--fine-tune-lr"),
+        (&["--scheme", "nnie", "mish"], "[convolutional] #0: activation=mish"),
     ];
     let before = scene.listing();
     for (extra, word) in cases {
         let out = scene.arg("out");
-        let output = yoloslim(&[&["quantize", &cfg, &weights, "--data", &data, "-o", &out], extra].concat());
+        let (net, extra) = match extra {
+            [rest @ .., "mish"] => (&mish, rest),
+            _ => (&cfg, extra),
+        };
+        let output = yoloslim(&[&["quantize", net, &weights, "--data", &data, "-o", &out], extra].concat());
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{extra:?}");
         assert!(message.contains(word) && message.contains("; "), "{message}");

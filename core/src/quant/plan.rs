@@ -75,6 +75,16 @@ impl Quantisation {
         !self.float_layers.contains(&convolution)
     }
 
+    /// Sets the weights `[filters, ..]` and the biases `[filters]` of a convolution to their grids' nearest, where they
+    /// are quantised.
+    pub fn round_weights(&self, graph: &Graph, layer: usize, kernel: &mut [f32], bias: &mut [f32]) {
+        if self.quantises(layer) {
+            let input = self.input_grid(graph, layer);
+            self.scheme.round_biases(kernel, bias, input);
+            self.scheme.round_weights(kernel, bias, input);
+        }
+    }
+
     /// The grid on which the numbers of a tensor lie, through the layers that only move them.
     #[must_use]
     pub fn grid_of(&self, graph: &Graph, source: Source) -> Option<Quantiser> {

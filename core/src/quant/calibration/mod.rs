@@ -25,6 +25,17 @@ pub enum Calibration {
 }
 
 impl Calibration {
+    /// Its name, as typed.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MinMax => "minmax",
+            Self::Percentile => "percentile",
+            Self::Entropy => "entropy",
+            Self::Mse => "mse",
+        }
+    }
+
     /// The grid of `scheme` for a tensor distributed like `histogram`, which is seen through `effect`: the identity, or
     /// the activation function that follows.
     #[must_use]
