@@ -12,8 +12,15 @@ For each profile of `yoloslim quantize --scheme int8`:
     must agree to LIMIT_STEPS, and to LIMIT_SHARE of what quantisation moves the heads at all. The file is run operator by
     operator, as ONNX defines it; the figures of integer kernels are told beside it. On x86 without VNNI these saturate
     sums of two products, which `session.x64quantprecision` avoids;
-  - mAP@0.5 and the error of the heads are at least as good as those of onnxruntime's quantize_static on the same net,
-    images and float layers. With few images mAP is a rough figure, so it may be up to --margin lower.
+  - the default of `quantize` has at least the mAP@0.5 of the better of onnxruntime's quantize_static with MinMax and with
+    Percentile, on the same net, images and float layers, and moves the heads no more than that. For TensorRT those have
+    symmetric activations too. On few images mAP is a rough figure: when half a per cent of the detections change places,
+    it moves by about --margin, so it may be that much lower;
+  - what `quantize` says that mAP@0.5 loses is what the file loses in ONNX Runtime, to PREDICTION. Losses are compared, for
+    our evaluation and this one resize images in their own ways;
+  - the file for TensorRT has no codes but zero points: weights and biases are 32-bit numbers.
+
+NNIE's codes are simulated only: nnie.py computes a net of three convolutions again, by the published formula.
 
 Where the folder `shared` is, the net is yolo-fastest-1.1 on coco128, else the one of `yoloslim demo`. `--full` prints the
 table of all calibrations with and without equalisation and bias correction instead.
@@ -24,6 +31,7 @@ import contextlib
 import io
 import itertools
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -33,6 +41,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from heads import run, run_json, sections
+from nnie import formula_agrees
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from pycocotools.coco import COCO
@@ -45,6 +54,8 @@ FEW_STEPS = 0.3
 PROFILES = ["onnxruntime", "tensorrt"]
 CALIBRATIONS = ["minmax", "percentile", "entropy", "mse"]
 HEAD_IMAGES = 4
+METHODS = [CalibrationMethod.MinMax, CalibrationMethod.Percentile]
+PREDICTION = 0.02
 
 
 def letterbox(image, width, height):
@@ -182,19 +193,21 @@ class Reader(CalibrationDataReader):
         return next(self.batches, None)
 
 
-def static(float_file, inputs, method, file):
-    """onnxruntime's own quantiser, with our choices where it has them: weights a filter each, heads in float."""
+def static(float_file, inputs, method, file, float_layers=(), symmetric=False):
+    """onnxruntime's own quantiser, with our choices where it has them: weights a filter each, the same layers in float."""
     prepared = file.with_suffix(".prepared.onnx")
     quant_pre_process(str(float_file), str(prepared), skip_symbolic_shape=True)
     graph = onnx.load(prepared).graph
     heads = {output.name for output in graph.output}
-    float_nodes = [node.name for node in graph.node if node.op_type == "Conv" and node.output[0] in heads]
+    layer = lambda node: re.match(r"conv(\d+)", node.output[0])
+    is_float = lambda node: node.output[0] in heads or layer(node) and int(layer(node)[1]) in float_layers
+    float_nodes = [node.name for node in graph.node if node.op_type == "Conv" and is_float(node)]
     assert float_nodes, "the heads are convolutions"
     with contextlib.redirect_stdout(io.StringIO()):
         quantize_static(
             str(prepared), str(file), Reader(graph.input[0].name, inputs), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, nodes_to_exclude=float_nodes,
-            calibrate_method=method,
+            calibrate_method=method, extra_options={"ActivationSymmetric": symmetric},
         )
 
 
@@ -247,7 +260,7 @@ def quantise_first(yoloslim, cfg, weights, yaml, count, folder, *extra):
     """Quantises the first `count` convolutions alone; gives the ONNX file."""
     kinds = [kind for kind, _ in sections(cfg)[1:]]
     layers = [str(i) for i, kind in enumerate(kinds) if kind == "convolutional"]
-    quantise(yoloslim, cfg, weights, yaml, 1, folder, "--float-layers", ",".join(layers[count:]), *extra)
+    quantise(yoloslim, cfg, weights, yaml, 1, folder, "--plain", "--float-layers", ",".join(layers[count:]), *extra)
     return folder / "quantised.onnx"
 
 
@@ -261,6 +274,17 @@ def few_agree(yoloslim, cfg, weights, yaml, folder, profile, tensors):
     return worst <= FEW_STEPS
 
 
+def no_codes(file):
+    """Whether a file has no numbers of 8 or 32 bits but zero points, and no operator on a bias."""
+    graph = onnx.load(file).graph
+    codes = [t for t in graph.initializer if t.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.INT32)]
+    strange = [t.name for t in codes if not t.name.endswith(".zero") or np.any(onnx.numpy_helper.to_array(t))]
+    strange += [node.name for node in graph.node if "QuantizeLinear" in node.op_type and ".bias" in node.input[0]]
+    strange += [node.name for node in graph.node if "Dequantize" in node.op_type and ".bias" in node.output[0]]
+    print(f"  no codes but zero points{': NOT SO, ' + ', '.join(strange[:5]) if strange else ''}", flush=True)
+    return not strange
+
+
 def check(yoloslim, cfg, weights, yaml, images, margin, folder):
     """All comparisons on one net; gives whether they hold."""
     yaml = subset(yaml, images, folder / "data")
@@ -269,23 +293,32 @@ def check(yoloslim, cfg, weights, yaml, images, margin, folder):
     float_file = quantise_first(yoloslim, cfg, weights, yaml, 0, folder / "float")
     tensors = np.stack(val.inputs[:HEAD_IMAGES])
     wanted = stacked(session(float_file), tensors)
-    print(f"float: mAP@0.5 {val.map50(net, session(float_file)):.4f}", flush=True)
-    static(float_file, train.inputs, CalibrationMethod.MinMax, folder / "static.onnx")
-    theirs = session(folder / "static.onnx")
-    their_map, their_error = val.map50(net, theirs), relative(stacked(theirs, tensors), wanted)
-    print(f"quantize_static: mAP@0.5 {their_map:.4f}, heads move by {their_error:.1%}", flush=True)
+    float_map = val.map50(net, session(float_file))
+    print(f"float: mAP@0.5 {float_map:.4f}", flush=True)
     good = True
     for profile in PROFILES:
         place = folder / profile
-        quantise(yoloslim, cfg, weights, yaml, images, place, "--profile", profile, "--equalise", "--bias-correction")
+        report = quantise(yoloslim, cfg, weights, yaml, images, place, "--profile", profile)
         ours = session(place / "quantised.onnx")
         our_map, our_error = val.map50(net, ours), relative(stacked(ours, tensors), wanted)
-        # TensorRT's symmetric grids are half as fine for what ReLUs give, so that profile is not held to the other.
-        better = profile != "onnxruntime" or (our_map >= their_map - margin and our_error <= their_error)
-        print(f"{profile}: mAP@0.5 {our_map:.4f}, heads move by {our_error:.1%}{'' if better else ': WORSE'}", flush=True)
-        good &= agrees(yoloslim, place, tensors) and better
+        layers = [layer["layer"] for layer in report["float_layers"]]
+        theirs = []
+        for method in METHODS:
+            static(float_file, train.inputs, method, folder / "static.onnx", layers, profile == "tensorrt")
+            heads_of = session(folder / "static.onnx")
+            theirs.append((val.map50(net, heads_of), relative(stacked(heads_of, tensors), wanted)))
+            print(f"quantize_static {method.name}: mAP@0.5 {theirs[-1][0]:.4f}, heads move by {theirs[-1][1]:.1%}", flush=True)
+        better = our_map >= max(m for m, _ in theirs) - margin and our_error <= min(e for _, e in theirs)
+        print(f"{profile}, {len(layers)} layers in float: mAP@0.5 {our_map:.4f}, heads move by {our_error:.1%}"
+              f"{'' if better else ': WORSE'}", flush=True)
+        predicted, lost = report["before"]["map50"] - report["after"]["map50"], float_map - our_map
+        foreseen = abs(predicted - lost) <= PREDICTION
+        print(f"  loss {'as foreseen' if foreseen else 'NOT AS FORESEEN'}: {lost:.4f}, foretold {predicted:.4f}", flush=True)
+        good &= agrees(yoloslim, place, tensors) and better and foreseen
+        if profile == "tensorrt":
+            good &= no_codes(place / "quantised.onnx")
         good &= few_agree(yoloslim, cfg, weights, yaml, folder / f"few-{profile}", profile, tensors)
-    return good
+    return good & formula_agrees(yoloslim, yaml, tensors, folder / "nnie")
 
 
 def full(yoloslim, cfg, weights, yaml, images, folder):
@@ -309,7 +342,8 @@ def full(yoloslim, cfg, weights, yaml, images, folder):
     for profile, calibration in itertools.product(PROFILES, CALIBRATIONS):
         for extra in ([], ["--equalise"], ["--bias-correction"], ["--equalise", "--bias-correction"]):
             place = folder / "ours"
-            quantise(yoloslim, cfg, weights, yaml, images, place, "--profile", profile, "--calibration", calibration, *extra)
+            told = ["--plain", "--profile", profile, "--calibration", calibration, *extra]
+            quantise(yoloslim, cfg, weights, yaml, images, place, *told)
             row(" ".join([profile, calibration, *extra]), place / "quantised.onnx")
             shutil.rmtree(place)
 
@@ -320,7 +354,7 @@ def main():
     parser.add_argument("--shared", type=pathlib.Path, default=pathlib.Path(__file__).parents[2] / "shared")
     parser.add_argument("--demo", type=pathlib.Path, help="the folder of `yoloslim demo`, for where there is no shared one")
     parser.add_argument("--images", type=int, default=32, help="images that calibrate, and that measure")
-    parser.add_argument("--margin", type=float, default=0.02)
+    parser.add_argument("--margin", type=float, default=0.005)
     parser.add_argument("--full", nargs=3, type=pathlib.Path, metavar=("CFG", "WEIGHTS", "YAML"))
     options = parser.parse_args()
     cv2.setNumThreads(2)
