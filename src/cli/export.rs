@@ -275,7 +275,8 @@ impl Export {
                 if !self.json {
                     term.note("no known limit keeps this net off the chip");
                     let NetArgs { cfg, weights } = &self.net;
-                    let dialect = if self.caffe.is_for_svp_npu() { "--format caffe --dialect svp_npu" } else { "--format caffe" };
+                    let dialect =
+                        if self.caffe.is_for_svp_npu() { "--format caffe --dialect svp_npu" } else { "--format caffe" };
                     let export = Next::new("export").path(cfg).path(weights).with(dialect);
                     term.next(export.output(beside(cfg, "caffe")));
                 }

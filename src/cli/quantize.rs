@@ -1,5 +1,6 @@
 //! `quantize`: a net in 8 bits, and what accuracy that costs.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -138,9 +139,17 @@ impl Quantize {
         let calibrated = Calibrated::new(&network, &paths, &options, &mut progress)?;
         bar.finish_and_clear();
         let sensitivity = self.measure_sensitivity(&calibrated, &paths, term)?;
-        let levers =
-            Levers { calibrated: &calibrated, paths: &paths, settings: &settings, always: &always, most: MOST_LOST };
+        let works = RefCell::new(term.works());
+        let levers = Levers {
+            calibrated: &calibrated,
+            paths: &paths,
+            settings: &settings,
+            always: &always,
+            most: MOST_LOST,
+            progress: &|done, of| works.borrow_mut().show("correcting biases", done, of),
+        };
         let mut found = self.choose(&levers, &network, &sensitivity, &data, term)?;
+        works.borrow_mut().finish();
         let after = self.simulated_accuracy(&found.quantised, &data, term)?;
         let lost = before.map50 - after.map50;
         let tuned = self.fine_tune(&calibrated.network, &mut found.quantised, lost, &data, folder.path(), term)?;

@@ -132,7 +132,7 @@ impl Report {
                 let layers: Vec<String> = self.float_layers.iter().map(|l| l.layer.to_string()).collect();
                 let export = Next::new("export").net(output, STEM).with("--format caffe --hp").with(&layers.join(","));
                 // The chip's compiler should see the images that the prediction is for.
-                let export = export.with("--data").path(data).with(&format!("--calibration {}", self.images));
+                let export = export.data(Some(data)).with(&format!("--calibration {}", self.images));
                 term.next(export.output(beside(output, "caffe")));
             }
         }

@@ -117,7 +117,7 @@ mod tests {
             let calibrated = Calibrated::new(&network, &paths, &options, &mut |_| {}).unwrap();
             let mut quantised = calibrated.with_float(BTreeSet::from([3]));
             let before = mean_error(&quantised, &wanted, &batch.images, batch.count);
-            quantised.correct_biases(&paths).unwrap();
+            quantised.correct_biases(&paths, &mut |_, _| {}).unwrap();
             let after = mean_error(&quantised, &wanted, &batch.images, batch.count);
             assert!(after < 0.2 * before, "{scheme:?}: {before} before, {after} after");
         }

@@ -53,6 +53,8 @@ pub struct Levers<'a> {
     pub always: &'a BTreeSet<usize>,
     /// The loss that is small enough.
     pub most: f64,
+    /// Is told how many steps of how many a correction of biases has done.
+    pub progress: &'a dyn Fn(usize, usize),
 }
 
 impl Levers<'_> {
@@ -110,7 +112,7 @@ impl Levers<'_> {
     fn quantise(&self, setting: Setting, float: &BTreeSet<usize>) -> Result<Quantised> {
         let mut quantised = self.calibrated.by(setting.calibration).with_float(float.clone());
         if setting.bias_correction {
-            quantised.correct_biases(self.paths)?;
+            quantised.correct_biases(self.paths, &mut |done, of| (self.progress)(done, of))?;
         }
         Ok(quantised)
     }
@@ -155,8 +157,14 @@ mod tests {
         let always = BTreeSet::from([2]);
         // What the settings lose, and what a layer in floating point wins back.
         let searched = |losses: [f64; 3], won: f64| {
-            let levers =
-                Levers { calibrated: &calibrated, paths: &paths, settings: &SETTINGS, always: &always, most: 0.01 };
+            let levers = Levers {
+                calibrated: &calibrated,
+                paths: &paths,
+                settings: &SETTINGS,
+                always: &always,
+                most: 0.01,
+                progress: &|_, _| {},
+            };
             let mut asked = 0;
             let mut loss = |quantised: &Quantised| {
                 asked += 1;
