@@ -101,7 +101,12 @@ def run_alone(files, entry, folder):
         place = folder / path.lstrip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(os.path.realpath(path), place)
-    enter = ["chroot"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "chroot"]
+    # Looked for here, since the program is to run in an empty environment, without a PATH.
+    places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    wanted = ["chroot"] if os.geteuid() == 0 else ["unshare", "chroot"]
+    tools = [shutil.which(tool, path=places) for tool in wanted]
+    check(all(tools), f"one of {', '.join(wanted)} is missing, which shows that the program runs alone")
+    enter = tools if len(tools) == 1 else [tools[0], "--map-root-user", tools[1]]
     done = subprocess.run([*enter, folder, program, "--version"], env={}, capture_output=True, text=True)
     check(done.returncode == 0, f"the program doesn't run alone: {done.stderr}")
     check("commit 0123456789ab" in done.stdout, f"the build argument COMMIT isn't in --version: {done.stdout}")

@@ -21,6 +21,10 @@ const MOST: f64 = 0.95;
 /// Bounds of the measured pace, as a share of what the penalty alone would do.
 const PACE: [f64; 2] = [0.2, 1.25];
 
+/// How many times as strong as in the epoch before the penalty may be once time is up. What is left then resists because the
+/// loss needs it: brute force would take in one epoch what fine-tuning can't give back.
+const GROWTH: f64 = 2.0;
+
 /// The share of the bound that a penalty must have aimed at in an epoch for the pace to say that gammas resist: what moves
 /// less is moved by noise.
 const TOLD_BY: f64 = 0.05;
@@ -91,7 +95,11 @@ impl Auto<'_> {
         let measured = last.map_or(1.0, |last| pace(last, most));
         let pace = measured.clamp(PACE[0], PACE[1]);
         let needed = match (late, too_low) {
-            (true, _) => f64::from(largest) / (course.now * pace).max(1e-9),
+            (true, _) => {
+                let enough = f64::from(largest) / (course.now * pace).max(1e-9);
+                let growth = if too_low { 1.0 } else { GROWTH };
+                last.map_or(enough, |last| enough.min(growth * last.s))
+            }
             (false, true) => EASED * f64::from(most) / (course.left * pace).max(1e-9),
             (false, false) => f64::from(most) / (course.left * pace).max(1e-9),
         };
@@ -266,8 +274,21 @@ mod tests {
         assert!((s(1, 0.5, 0.5).0 / s(1, 1.0, 0.5).0 - 2.0).abs() < 1e-3);
         assert!((s(1, 1.0, 0.4).0 / s(1, 1.0, 0.5).0 - 0.5).abs() < 1e-3);
         assert!(s(1, 1.0, 0.4).1 && !s(1, 1.0, 0.49).1);
-        let late = s(8, 1.0, 0.4);
-        assert!((late.0 - 0.41).abs() < 1e-6 && late.2, "all go in one epoch, and it is said that accuracy fell");
-        assert!((s(8, 0.5, 0.5).0 - 0.82).abs() < 1e-3, "a pace that was slow counts to the end");
+    }
+
+    #[test]
+    fn once_time_is_up_what_resists_is_drawn_harder_step_by_step_and_no_harder_where_accuracy_is_lost() {
+        let (network, target) = (network(), options());
+        let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
+        let before = auto.penalty(&network, Course { epoch: 0, now: 1.0, left: 8.0 }, &[], Some(0.5)).unwrap().1;
+        let late = |now: f64, map50: f64| {
+            let history =
+                [EpochRecord { sparsity: Some(before.clone()), map50: Some(map50), ..EpochRecord::default() }];
+            let record = auto.penalty(&network, Course { epoch: 8, now, left: 0.0 }, &history, Some(0.5)).unwrap().1;
+            (record.s / before.s, record.late)
+        };
+        assert_eq!(late(1.0, 0.5), (GROWTH, false), "all at once would take eight times as much and more");
+        assert_eq!(late(1.0, 0.4), (1.0, true));
+        assert!(late(100.0, 0.5).0 < 1.0, "no harder than it takes");
     }
 }
