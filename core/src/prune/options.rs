@@ -30,7 +30,8 @@ pub struct PruneOptions {
     pub layers: usize,
     /// What stands in for filters that go.
     pub left_behind: LeftBehind,
-    /// Share of every convolution's filters that stays at least; never fewer than one filter stays.
+    /// Share of every convolution's filters that stays at least; never fewer than one filter stays. One threshold for the
+    /// whole net leaves some layers with a handful of filters, which fine-tuning can't see through.
     pub min_keep: f64,
     /// The filters of every convolution (of each of its groups) are rounded up to a multiple of this, as far as the
     /// layer has that many. A target in operations, parameters or milliseconds holds after rounding.
@@ -49,7 +50,7 @@ impl Default for PruneOptions {
             profile: None,
             layers: 0,
             left_behind: LeftBehind::default(),
-            min_keep: 0.01,
+            min_keep: 0.1,
             multiple_of: 1,
         }
     }
