@@ -28,8 +28,8 @@ const DEEP_TILES: usize = 128;
 /// Columns for which `V` is worth reading from further away.
 const DEEP_COLUMNS: usize = 128;
 /// With fewer blocks threads divide the columns of a block, into at least so many parts.
-const ENOUGH_PARTS: usize = 8;
 const ENOUGH_BLOCKS: usize = 4;
+const ENOUGH_PARTS: usize = 8;
 
 /// Length of a row of `channels` values: an odd number of cache lines.
 pub(crate) fn row_length(channels: usize) -> usize {
