@@ -163,26 +163,24 @@ impl super::Row for __m512 {
 
     #[inline(always)]
     fn zero() -> Self {
-        // SAFETY: see above.
-        unsafe { _mm512_setzero_ps() }
+        super::Vector::splat(0.0)
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: see above; the caller vouches for the address.
-        unsafe { _mm512_loadu_ps(from) }
+        // SAFETY: as the caller promises.
+        unsafe { super::Vector::load(from) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: see above; the caller vouches for the address.
-        unsafe { _mm512_storeu_ps(to, self) }
+        // SAFETY: as the caller promises.
+        unsafe { super::Vector::store(self, to) }
     }
 
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        // SAFETY: see above.
-        unsafe { _mm512_add_ps(self, other) }
+        super::Vector::add(self, other)
     }
 
     #[inline(always)]
@@ -193,7 +191,6 @@ impl super::Row for __m512 {
 
     #[inline(always)]
     fn add_product(self, factor: f32, columns: Self) -> Self {
-        // SAFETY: see above.
-        unsafe { _mm512_fmadd_ps(_mm512_set1_ps(factor), columns, self) }
+        super::Vector::mul_add(super::Vector::splat(factor), columns, self)
     }
 }
