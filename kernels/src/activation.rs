@@ -1,6 +1,6 @@
 //! Activation functions of Darknet, their values and slopes.
 
-use crate::path::Path;
+use crate::path::{Path, for_each_path};
 use rayon::prelude::*;
 
 /// Values in a task of an element-wise kernel: small enough for the L2 cache, large enough to hide the spawning.
@@ -36,6 +36,13 @@ pub enum Activation {
     Tanh,
     /// `x` above zero, `e^x - 1` below
     Elu,
+}
+
+impl Activation {
+    /// Whether no value falls where its input rises, so that the largest output is that of the largest input.
+    pub fn rises(self) -> bool {
+        !matches!(self, Self::Mish | Self::Swish | Self::HardSwish | Self::HardMish)
+    }
 }
 
 /// Runs `$body` with `$act` as a constant `$fixed`, so that no loop of it branches on the function.
@@ -155,17 +162,16 @@ pub fn activate(x: &mut [f32], act: Activation) {
     x.par_chunks_mut(CHUNK).for_each(|part| activate_on(path, part, act));
 }
 
-/// [`activate`] on one thread.
-#[inline]
-pub(crate) fn activate_on(path: Path, x: &mut [f32], act: Activation) {
-    if act == Activation::Linear {
-        return;
-    }
-    path.run(|| {
+for_each_path! {
+    /// [`activate`] on one thread.
+    pub(crate) fn activate_on(x: &mut [f32], act: Activation) {
+        if act == Activation::Linear {
+            return;
+        }
         fix_activation!(act, ACT => for v in x.iter_mut() {
             *v = ACT.apply(*v);
         })
-    });
+    }
 }
 
 /// `dy *= act'(z)` in place, `z` the values before the activation and `dy` the gradient of its output.
@@ -176,12 +182,16 @@ pub fn activation_backward(z: &[f32], act: Activation, dy: &mut [f32]) {
     assert_eq!(z.len(), dy.len());
     let path = Path::detect();
     dy.par_chunks_mut(CHUNK).zip(z.par_chunks(CHUNK)).for_each(|(dy, z)| {
-        path.run(|| {
-            fix_activation!(act, ACT => for (d, &v) in dy.iter_mut().zip(z) {
-                *d *= ACT.derivative(v);
-            })
-        })
+        multiply_by_derivative(path, z, act, dy);
     });
+}
+
+for_each_path! {
+    fn multiply_by_derivative(z: &[f32], act: Activation, dy: &mut [f32]) {
+        fix_activation!(act, ACT => for (d, &v) in dy.iter_mut().zip(z) {
+            *d *= ACT.derivative(v);
+        })
+    }
 }
 
 #[inline(always)]

@@ -3,7 +3,7 @@
 //! Ioffe and Szegedy, arXiv:1502.03167. Sums are formed in `f32` over short chunks of rows and combined in `f64`.
 
 use crate::activation::{Activation, CHUNK, fix_activation};
-use crate::path::Path;
+use crate::path::{Path, for_each_path};
 use rayon::prelude::*;
 
 /// Vectors are at least this wide: narrower channels are repeated side by side, so that inner loops are long.
@@ -89,15 +89,7 @@ impl Moments {
         let lanes = lanes(channels);
         let shift = x[..channels].repeat(lanes / channels);
         let (mut sums, mut squares) = (vec![0.0; lanes], vec![0.0; lanes]);
-        path.run(|| {
-            for row in x.chunks(lanes) {
-                for (((v, shift), sum), square) in row.iter().zip(&shift).zip(&mut sums).zip(&mut squares) {
-                    let v = v - shift;
-                    *sum += v;
-                    *square += v * v;
-                }
-            }
-        });
+        add_moments(path, x, &shift, &mut sums, &mut squares);
         let count = (x.len() / channels) as f64;
         let (sums, squares) = (fold(&sums, channels), fold(&squares, channels));
         Self {
@@ -119,6 +111,19 @@ impl Moments {
     }
 }
 
+for_each_path! {
+    /// Adds what rows differ from `shift` by, and the squares of that.
+    fn add_moments(x: &[f32], shift: &[f32], sums: &mut [f32], squares: &mut [f32]) {
+        for row in x.chunks(shift.len()) {
+            for (((v, shift), sum), square) in row.iter().zip(shift).zip(&mut *sums).zip(&mut *squares) {
+                let v = v - shift;
+                *sum += v;
+                *square += v * v;
+            }
+        }
+    }
+}
+
 /// Adds lanes of the same channel, in order.
 fn fold(lanes: &[f32], channels: usize) -> Vec<f64> {
     let mut sums = vec![0.0; channels];
@@ -137,15 +142,19 @@ pub fn channel_sums(x: &[f32], channels: usize, sums: &mut [f32]) {
     let path = Path::detect();
     let parts = x.par_chunks(chunk(channels)).map(|x| {
         let mut sums = vec![0.0; lanes(channels)];
-        path.run(|| {
-            for row in x.chunks(sums.len()) {
-                sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
-            }
-        });
+        add_rows(path, x, &mut sums);
         fold(&sums, channels)
     });
     let totals = in_order(parts.collect(), channels);
     sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total as f32);
+}
+
+for_each_path! {
+    fn add_rows(x: &[f32], sums: &mut [f32]) {
+        for row in x.chunks(sums.len()) {
+            sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
+        }
+    }
 }
 
 fn in_order(parts: Vec<Vec<f64>>, width: usize) -> Vec<f64> {
@@ -166,15 +175,20 @@ pub fn norm_activate(z: &[f32], bn: &BatchNormView, act: Activation, y: &mut [f3
     let path = Path::detect();
     let scale: Vec<f32> = lanes.gamma.iter().zip(&lanes.inv_std).map(|(gamma, inv_std)| gamma * inv_std).collect();
     y.par_chunks_mut(chunk(channels)).zip(z.par_chunks(chunk(channels))).for_each(|(y, z)| {
-        path.run(|| {
-            fix_activation!(act, ACT => for (y, z) in y.chunks_mut(scale.len()).zip(z.chunks(scale.len())) {
-                let parameters = lanes.mean.iter().zip(&scale).zip(&lanes.beta);
-                for ((y, z), ((mean, scale), beta)) in y.iter_mut().zip(z).zip(parameters) {
-                    *y = ACT.apply((z - mean) * scale + beta);
-                }
-            })
-        })
+        write_activated(path, z, &lanes, &scale, act, y);
     });
+}
+
+for_each_path! {
+    /// [`norm_activate`] on one thread; `scale` is `gamma inv_std`.
+    fn write_activated(z: &[f32], lanes: &Lanes, scale: &[f32], act: Activation, y: &mut [f32]) {
+        fix_activation!(act, ACT => for (y, z) in y.chunks_mut(scale.len()).zip(z.chunks(scale.len())) {
+            let parameters = lanes.mean.iter().zip(scale).zip(&lanes.beta);
+            for ((y, z), ((mean, scale), beta)) in y.iter_mut().zip(z).zip(parameters) {
+                *y = ACT.apply((z - mean) * scale + beta);
+            }
+        })
+    }
 }
 
 /// Backward of [`norm_activate`] where mean and variance are those of `z` itself (training).
@@ -257,7 +271,7 @@ fn backward(
     };
     let (mean_g, mean_gh) = (repeat(&totals[..channels]), repeat(&totals[channels..]));
     dy.par_chunks_mut(size).zip(z.par_chunks(size)).for_each(|(dy, z)| {
-        path.run(|| fix_activation!(act, ACT => write_gradient(z, &lanes, ACT, dy, &mean_g, &mean_gh)));
+        write_gradient_on(path, z, &lanes, act, dy, &mean_g, &mean_gh);
     });
 }
 
@@ -265,10 +279,36 @@ fn backward(
 fn gradient_sums(path: Path, z: &[f32], lanes: &Lanes, act: Activation, dy: &[f32], channels: usize) -> Vec<f64> {
     let width = lanes.mean.len();
     let (mut sums, mut products) = (vec![0.0; width], vec![0.0; width]);
-    path.run(|| fix_activation!(act, ACT => add_gradient_sums(z, lanes, ACT, dy, &mut sums, &mut products)));
+    add_gradient_sums_on(path, z, lanes, act, dy, &mut sums, &mut products);
     let mut both = fold(&sums, channels);
     both.extend(fold(&products, channels));
     both
+}
+
+for_each_path! {
+    fn add_gradient_sums_on(
+        z: &[f32],
+        lanes: &Lanes,
+        act: Activation,
+        dy: &[f32],
+        sums: &mut [f32],
+        products: &mut [f32],
+    ) {
+        fix_activation!(act, ACT => add_gradient_sums(z, lanes, ACT, dy, sums, products))
+    }
+}
+
+for_each_path! {
+    fn write_gradient_on(
+        z: &[f32],
+        lanes: &Lanes,
+        act: Activation,
+        dy: &mut [f32],
+        mean_g: &[f32],
+        mean_gh: &[f32],
+    ) {
+        fix_activation!(act, ACT => write_gradient(z, lanes, ACT, dy, mean_g, mean_gh))
+    }
 }
 
 #[inline(always)]

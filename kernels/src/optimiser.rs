@@ -1,7 +1,7 @@
 //! What an optimiser does to parameters, in one pass over memory each.
 
 use crate::activation::CHUNK;
-use crate::path::Path;
+use crate::path::{Path, for_each_path};
 use rayon::prelude::*;
 
 /// The numbers of one step of [`sgd_nesterov`].
@@ -32,16 +32,21 @@ pub fn sgd_nesterov(params: &mut [f32], grads: &mut [f32], velocity: &mut [f32],
     let parts = params.par_chunks_mut(CHUNK).zip(grads.par_chunks_mut(CHUNK));
     let parts = parts.zip(velocity.par_chunks_mut(CHUNK)).zip(ema.par_chunks_mut(CHUNK));
     parts.for_each(|(((params, grads), velocity), ema)| {
-        path.run(|| {
-            for (((p, g), v), ema) in params.iter_mut().zip(grads).zip(velocity).zip(ema) {
-                let d = *g * step.scale + step.weight_decay * *p;
-                *v = step.momentum * *v + d;
-                *p -= step.rate * (d + step.momentum * *v);
-                *ema = step.average_decay * *ema + (1.0 - step.average_decay) * *p;
-                *g = 0.0;
-            }
-        });
+        step_on(path, params, grads, velocity, ema, step);
     });
+}
+
+for_each_path! {
+    /// [`sgd_nesterov`] on one thread.
+    fn step_on(params: &mut [f32], grads: &mut [f32], velocity: &mut [f32], ema: &mut [f32], step: &SgdStep) {
+        for (((p, g), v), ema) in params.iter_mut().zip(grads).zip(velocity).zip(ema) {
+            let d = *g * step.scale + step.weight_decay * *p;
+            *v = step.momentum * *v + d;
+            *p -= step.rate * (d + step.momentum * *v);
+            *ema = step.average_decay * *ema + (1.0 - step.average_decay) * *p;
+            *g = 0.0;
+        }
+    }
 }
 
 /// Moving average of parameters: `ema = decay ema + (1 - decay) params`.

@@ -84,46 +84,60 @@ impl Path {
             Path::Portable => "portable",
         }
     }
+}
 
-    /// Runs `body` compiled for this path: its loops are vectorised with the path's instructions.
-    #[inline]
-    pub(crate) fn run<R>(self, body: impl FnOnce() -> R) -> R {
-        match self {
+/// Defines `$name(path, ..)`, of which the body is compiled for the instructions of each path, so that its loops are vectorised
+/// with them. A closure would not do: the compiler may leave it a function of its own, without the path's instructions.
+macro_rules! for_each_path {
+    (
+        $(#[$doc:meta])*
+        $seen:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block
+    ) => {
+        $(#[$doc])*
+        $seen fn $name(path: $crate::path::Path, $($argument: $type),*) $(-> $output)? {
+            use $crate::path::Path;
+            #[inline(always)]
+            fn body($($argument: $type),*) $(-> $output)? $body
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Path::Avx512` is only made after the processor was asked for these instructions.
-            Path::Avx512 => unsafe { run_avx512(body) },
+            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+            fn on_avx512($($argument: $type),*) $(-> $output)? {
+                body($($argument),*)
+            }
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Path::Avx2` is only made after the processor was asked for AVX2 and FMA.
-            Path::Avx2 => unsafe { run_avx2(body) },
-            #[cfg(target_arch = "aarch64")]
-            Path::Neon => body(),
-            Path::Portable => body(),
+            #[target_feature(enable = "avx2,fma")]
+            fn on_avx2($($argument: $type),*) $(-> $output)? {
+                body($($argument),*)
+            }
+            match path {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `Path::Avx512` is only made after the processor was asked for these instructions.
+                Path::Avx512 => unsafe { on_avx512($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `Path::Avx2` is only made after the processor was asked for AVX2 and FMA.
+                Path::Avx2 => unsafe { on_avx2($($argument),*) },
+                // Their instructions are there on any processor that they are compiled for.
+                _ => body($($argument),*),
+            }
         }
-    }
+    };
 }
-
-/// Gives the compiler leave to use AVX-512 in `body`, which is inlined here.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-fn run_avx512<R>(body: impl FnOnce() -> R) -> R {
-    body()
-}
-
-/// Gives the compiler leave to use AVX2 and FMA in `body`, which is inlined here.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn run_avx2<R>(body: impl FnOnce() -> R) -> R {
-    body()
-}
+pub(crate) use for_each_path;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    for_each_path! {
+        fn sum(values: &[f32]) -> f32 {
+            values.iter().sum()
+        }
+    }
+
     #[test]
     fn a_body_gives_the_same_on_every_path() {
+        let values: Vec<f32> = (0..100).map(|v| v as f32).collect();
         for path in Path::available() {
-            assert_eq!(path.run(|| (0..100).map(|v| v as f32).sum::<f32>()), 4950.0, "{path:?}");
+            assert_eq!(sum(path, &values), 4950.0, "{path:?}");
         }
     }
 

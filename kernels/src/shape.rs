@@ -53,6 +53,11 @@ impl ConvShape {
         self.channels_out * self.group_in() * self.taps()
     }
 
+    /// Pooling of the output over windows of 2 x 2 pixels, side by side.
+    pub(crate) fn pooled(&self) -> PoolShape {
+        PoolShape::quarter(self.batch, self.out_height(), self.out_width(), self.channels_out)
+    }
+
     pub(crate) fn output_pixels(&self) -> usize {
         self.batch * self.out_height() * self.out_width()
     }
@@ -115,6 +120,11 @@ pub struct PoolShape {
 }
 
 impl PoolShape {
+    /// Windows of 2 x 2 pixels, side by side.
+    pub(crate) fn quarter(batch: usize, height: usize, width: usize, channels: usize) -> Self {
+        Self { batch, height, width, channels, size: 2, stride_y: 2, stride_x: 2, padding: 0 }
+    }
+
     /// Rows of the output: `(height + padding - size) / stride_y + 1`, or 0 if the window does not fit.
     pub fn out_height(&self) -> usize {
         (self.height + self.padding).checked_sub(self.size).map_or(0, |rest| rest / self.stride_y + 1)

@@ -1,12 +1,15 @@
 //! Which layers inference computes on another layer's way, so that their maps are never written and read again.
 
-use yoloslim_core::graph::{Activation, Graph, Op, Source};
+use yoloslim_core::graph::{Activation, Graph, MaxPool, Op, Source};
 
+use super::kernels;
 use super::program::Program;
 
 /// The layers of a graph that do the work of others.
 #[derive(Debug, Clone)]
 pub(super) struct Fusion {
+    /// For each convolution that takes the largest of each 2 x 2 pixels: the max pooling it computes.
+    pooled: Vec<Option<usize>>,
     /// For each convolution that adds a residual: the shortcut it computes and the shortcut's other input.
     residual: Vec<Option<(usize, Source)>>,
     /// Whether another layer does this layer's work.
@@ -14,10 +17,10 @@ pub(super) struct Fusion {
 }
 
 impl Fusion {
-    /// Finds convolutions before a linear shortcut, and upsamplings before a concatenation, that nothing else reads.
+    /// Finds convolutions before a linear shortcut or a max pooling over windows of 2 x 2 pixels, and upsamplings before a
+    /// concatenation, that nothing else reads.
     pub fn new(graph: &Graph, program: &Program) -> Self {
-        let layers = graph.layers.len();
-        let mut fusion = Self { residual: vec![None; layers], done_elsewhere: vec![false; layers] };
+        let mut fusion = Self::none(graph);
         let readers = readers(graph, program);
         for (layer, l) in graph.layers.iter().enumerate() {
             let homes: Vec<Source> = l.inputs.iter().map(|input| program.home(*input)).collect();
@@ -30,6 +33,19 @@ impl Fusion {
                         && other.layer().is_none_or(|other| other < conv)
                     {
                         fusion.residual[conv] = Some((layer, other));
+                        fusion.done_elsewhere[layer] = true;
+                    }
+                }
+                Op::MaxPool(MaxPool { size: 2, stride_y: 2, stride_x: 2, padding: 0 | 1 }) => {
+                    let from = graph.shape(l.inputs[0]);
+                    if let Source::Layer(conv) = homes[0]
+                        && readers[conv] == 1
+                        && from.height.is_multiple_of(2)
+                        && from.width.is_multiple_of(2)
+                        && let Op::Convolution(c) = &graph.layers[conv].op
+                        && kernels::activation(c.activation).rises()
+                    {
+                        fusion.pooled[conv] = Some(layer);
                         fusion.done_elsewhere[layer] = true;
                     }
                 }
@@ -47,7 +63,8 @@ impl Fusion {
 
     /// No layer does another's work: every map exists.
     pub fn none(graph: &Graph) -> Self {
-        Self { residual: vec![None; graph.layers.len()], done_elsewhere: vec![false; graph.layers.len()] }
+        let layers = graph.layers.len();
+        Self { pooled: vec![None; layers], residual: vec![None; layers], done_elsewhere: vec![false; layers] }
     }
 
     /// These fusions without those that leave the map of one of `layers` unwritten.
@@ -62,6 +79,12 @@ impl Fusion {
                 kept.done_elsewhere[shortcut] = false;
             }
         }
+        for (conv, pooled) in kept.pooled.iter_mut().enumerate() {
+            if let Some(pool) = pooled.filter(|pool| layers.contains(&conv) || layers.contains(pool)) {
+                *pooled = None;
+                kept.done_elsewhere[pool] = false;
+            }
+        }
         layers.iter().for_each(|layer| kept.done_elsewhere[*layer] = false);
         kept
     }
@@ -69,6 +92,16 @@ impl Fusion {
     /// The shortcut that a convolution computes, and the shortcut's other input.
     pub fn residual(&self, layer: usize) -> Option<(usize, Source)> {
         self.residual[layer]
+    }
+
+    /// The max pooling that a convolution computes.
+    pub fn pooled(&self, layer: usize) -> Option<usize> {
+        self.pooled[layer]
+    }
+
+    /// The layer whose map is written in this layer's turn.
+    pub fn written(&self, layer: usize) -> usize {
+        self.residual[layer].map(|(shortcut, _)| shortcut).or(self.pooled[layer]).unwrap_or(layer)
     }
 
     /// Whether another layer does this layer's work.

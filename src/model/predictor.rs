@@ -197,8 +197,7 @@ impl Predictor {
             if self.program.owns(layer) && !fusion.done_elsewhere(layer) {
                 let mut out = self.run_layer(fusion, layer, images, count, &buffers);
                 alter(layer, &mut out);
-                let owner = fusion.residual(layer).map_or(layer, |(shortcut, _)| shortcut);
-                buffers[owner] = Some(out);
+                buffers[fusion.written(layer)] = Some(out);
             }
             self.release(fusion, layer, layer, &mut buffers);
         }
@@ -216,13 +215,16 @@ impl Predictor {
         buffers: &[Option<Vec<f32>>],
     ) -> Vec<f32> {
         let l = &self.graph.layers[layer];
-        let mut out = self.pool.take(count * l.shape.len());
+        let mut out = self.pool.take(count * self.graph.layers[fusion.written(layer)].shape.len());
         match (&l.op, &self.convolutions[layer]) {
             (Op::Convolution(c), Some(packed)) => {
                 let shape = kernels::conv_shape(c, self.graph.input_shape(layer), count);
                 let mut epilogue = Epilogue::new(Some(&packed.bias), kernels::activation(c.activation));
                 if let Some((_, other)) = fusion.residual(layer) {
                     epilogue = epilogue.with_residual(read(other, images, buffers));
+                }
+                if fusion.pooled(layer).is_some() {
+                    epilogue = epilogue.with_max_pool();
                 }
                 let x = read(self.program.home(l.inputs[0]), images, buffers);
                 k::conv_forward(&packed.conv, &shape, x, epilogue, &mut out, &mut self.scratch);

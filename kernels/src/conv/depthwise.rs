@@ -2,7 +2,7 @@
 
 use super::epilogue::Epilogue;
 use super::grid::Grid;
-use crate::path::Path;
+use crate::path::{Path, for_each_path};
 use crate::shape::ConvShape;
 use crate::share::SharedMut;
 use rayon::prelude::*;
@@ -76,12 +76,11 @@ pub(crate) fn add_weights_gradient(path: Path, shape: &ConvShape, x: &[f32], dy:
     }
 }
 
-/// `sums += a * b`, value by value.
-#[inline(always)]
-fn add_products(path: Path, sums: &mut [f32], a: &[f32], b: &[f32]) {
-    path.run(|| {
+for_each_path! {
+    /// `sums += a * b`, value by value.
+    fn add_products(sums: &mut [f32], a: &[f32], b: &[f32]) {
         for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
             *sum += a * b;
         }
-    });
+    }
 }

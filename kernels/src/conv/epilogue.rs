@@ -1,9 +1,11 @@
 //! What happens to a finished sum of products on its way to memory.
 
 use crate::activation::{Activation, activate_on};
-use crate::path::Path;
+use crate::path::{Path, for_each_path};
+use crate::shape::ConvShape;
 
-/// `y = act(sum + bias) + residual`: what a convolution does with its sums before it writes them.
+/// `y = act(sum + bias) + residual`, or the largest of each 2 x 2 of them: what a convolution does with its sums before it
+/// writes them.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Epilogue<'a> {
     pub(crate) bias: Option<&'a [f32]>,
@@ -11,17 +13,29 @@ pub struct Epilogue<'a> {
     pub(crate) residual: Option<&'a [f32]>,
     /// Add to what the destination holds.
     pub(crate) accumulate: bool,
+    /// Write the largest of each 2 x 2 pixels alone.
+    pub(crate) pooled: bool,
 }
 
 impl<'a> Epilogue<'a> {
     /// Adds `bias: [channels out]` if there is one, then applies the activation.
     pub fn new(bias: Option<&'a [f32]>, activation: Activation) -> Self {
-        Self { bias, activation, residual: None, accumulate: false }
+        Self { bias, activation, ..Self::default() }
     }
 
     /// Adds `residual`, of the output's shape, after the activation: the sum of a linear shortcut.
     pub fn with_residual(self, residual: &'a [f32]) -> Self {
         Self { residual: Some(residual), ..self }
+    }
+
+    /// Max pooling over windows of 2 x 2 pixels, side by side: `y` holds a quarter of the output, which must have even
+    /// sides. The activation must rise with its input, so that it need be taken of the largest value only.
+    ///
+    /// # Panics
+    /// If the activation does not rise, or a residual is added.
+    pub fn with_max_pool(self) -> Self {
+        assert!(self.activation.rises() && self.residual.is_none(), "{self:?} can't be pooled");
+        Self { pooled: true, ..self }
     }
 
     /// The epilogue of a gradient, which is written or, if `accumulate`, added.
@@ -34,16 +48,26 @@ impl<'a> Epilogue<'a> {
         activate_on(path, values, self.activation);
         if let Some(residual) = self.residual {
             let residual = &residual[start..start + values.len()];
-            path.run(|| values.iter_mut().zip(residual).for_each(|(value, residual)| *value += residual));
+            add(path, values, residual);
         }
     }
 
-    /// Panics on slices that do not fit an output of `channels` channels and `len` values.
-    pub(crate) fn check(&self, channels: usize, len: usize) {
+    /// Panics on slices that do not fit the output of a convolution.
+    pub(crate) fn check(&self, shape: &ConvShape, y: usize) {
+        let (channels, len) = (shape.channels_out, shape.output_len());
+        let even = shape.out_height().is_multiple_of(2) && shape.out_width().is_multiple_of(2);
+        assert!(!self.pooled || even, "a pooled output has even sides: {shape:?}");
+        assert_eq!(y, if self.pooled { len / 4 } else { len }, "output of {shape:?}");
         assert!(
             self.bias.is_none_or(|bias| bias.len() == channels),
             "a bias is one value for each of {channels} channels"
         );
         assert!(self.residual.is_none_or(|residual| residual.len() == len), "a residual has the output's {len} values");
+    }
+}
+
+for_each_path! {
+    fn add(values: &mut [f32], others: &[f32]) {
+        values.iter_mut().zip(others).for_each(|(value, other)| *value += other);
     }
 }

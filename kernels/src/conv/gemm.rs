@@ -3,16 +3,21 @@
 //! Rows of the product are pixels: for each tap the kernel is handed the address of the pixel's channels, or of zeros
 //! outside the image (the indirect convolution of Dukhan, arXiv:1907.02129). Columns are output channels, packed once.
 
+use super::Scratch;
 use super::epilogue::Epilogue;
 use super::grid::Grid;
-use super::microkernel::{MR, NR, Rows, TOGETHER, multiply, tile};
+use super::microkernel::{Columns, MR, NR, Next, Rows, TOGETHER, multiply, tile};
 use crate::activation::fix_activation;
-use crate::path::Path;
+use crate::path::{Path, for_each_path};
+use crate::shape::PoolShape;
 use crate::share::SharedMut;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Pixels in a task: a packed panel of weights is read from memory once for them.
 const BLOCK: usize = 96;
+/// Values of an output whose rows are pooled while they are in the L2 cache.
+const STRIP: usize = 64 * 1024;
 /// Tasks below which the columns are divided too.
 const ENOUGH_TASKS: usize = 24;
 
@@ -90,6 +95,46 @@ pub(crate) fn run(path: Path, grid: &Grid, panels: &Panels, src: &[f32], dst: &m
     });
 }
 
+/// [`run`] for one group on a source that is padded, and the pooling of its output, some rows at a time: they are pooled
+/// from the cache, and the whole output never goes to memory.
+pub(crate) fn run_pooled(
+    path: Path,
+    grid: &Grid,
+    panels: &Panels,
+    src: &[f32],
+    dst: &mut [f32],
+    epilogue: Epilogue,
+    scratch: &Scratch,
+) {
+    assert_eq!(panels.depth, grid.taps.len() * grid.run, "weights packed for another kernel");
+    let epilogue = Epilogue { pooled: false, ..epilogue };
+    let line = grid.cols * grid.dst.channels;
+    let most = (STRIP / (2 * line).max(1)).max(1) * 2;
+    let strips = grid.rows.div_ceil(most);
+    let zeros = vec![0.0; grid.run];
+    let out = SharedMut::new(dst);
+    (0..grid.batch * strips).into_par_iter().for_each(|strip| {
+        let (image, top) = (strip / strips, strip % strips * most);
+        let rows = most.min(grid.rows - top);
+        let strip = grid.strip(image, top, rows);
+        let mut map = scratch.take(rows * line);
+        let to = SharedMut::new(&mut map);
+        for first in (0..strip.pixels()).step_by(BLOCK) {
+            let pixels = first..strip.pixels().min(first + BLOCK);
+            let tiles = RowTiles::new(&strip, tile(path).0, pixels, &src[grid.line_start(image, top)..], 0, &zeros);
+            for panel in (0..panels.columns.div_ceil(NR)).step_by(tile(path).1) {
+                let together = tile(path).1.min(panels.columns.div_ceil(NR) - panel);
+                // SAFETY: the strip is this task's.
+                unsafe { run_panels(path, &tiles, panels, (0, panel, together), to, epilogue) };
+            }
+        }
+        let shape = PoolShape::quarter(1, rows, grid.cols, grid.dst.channels);
+        let start = (image * grid.rows + top) * line / 4;
+        // SAFETY: strips own disjoint rows.
+        shape.pool_here(path, &map, unsafe { out.part(start, rows * line / 4) });
+    });
+}
+
 /// Addresses of the rows of a block of pixels, tile by tile.
 struct RowTiles<'a> {
     /// For each tile and tap, `MR` addresses.
@@ -106,14 +151,7 @@ struct RowTiles<'a> {
 
 impl<'a> RowTiles<'a> {
     /// Tiles have `rows` pixels, at most `MR`. `channel` is the first one read of each pixel; `zeros` stands in for pixels outside.
-    fn new(
-        grid: &Grid,
-        rows: usize,
-        pixels: std::ops::Range<usize>,
-        src: &'a [f32],
-        channel: usize,
-        zeros: &'a [f32],
-    ) -> Self {
+    fn new(grid: &Grid, rows: usize, pixels: Range<usize>, src: &'a [f32], channel: usize, zeros: &'a [f32]) -> Self {
         let (taps, count) = (grid.taps.len(), pixels.len());
         let tiles = count.div_ceil(rows);
         let mut starts = vec![[zeros.as_ptr(); MR]; tiles * taps];
@@ -126,15 +164,19 @@ impl<'a> RowTiles<'a> {
                 let last = seen.from + (seen.cols.len() - 1) * seen.apart + channel;
                 assert!(last + grid.run <= src.len(), "a pixel outside the source");
                 let mut address = src[seen.from + channel..].as_ptr();
-                each_lane(rows, at + seen.cols.start - cols.start, seen.cols.len(), |tile, lane| {
-                    starts[tile * taps + place][lane] = address;
-                    address = address.wrapping_add(seen.apart);
+                each_lane(rows, at + seen.cols.start - cols.start, seen.cols.len(), |tile, lanes| {
+                    for start in &mut starts[tile * taps + place][lanes] {
+                        *start = address;
+                        address = address.wrapping_add(seen.apart);
+                    }
                 });
             }
             let mut to = grid.destination((line.0, line.1, cols.start));
-            each_lane(rows, at, cols.len(), |tile, lane| {
-                destinations[tile][lane] = to;
-                to += grid.dst_step.1 * grid.dst.channels;
+            each_lane(rows, at, cols.len(), |tile, lanes| {
+                for destination in &mut destinations[tile][lanes] {
+                    *destination = to;
+                    to += grid.dst_step.1 * grid.dst.channels;
+                }
             });
             at += cols.len();
         }
@@ -142,16 +184,15 @@ impl<'a> RowTiles<'a> {
     }
 }
 
-/// Calls `place(tile, lane)` for `count` pixels from pixel `first` on, in tiles of `rows`.
+/// Calls `place(tile, lanes)` for `count` pixels from pixel `first` on, in tiles of `rows`.
 #[inline(always)]
-fn each_lane(rows: usize, first: usize, count: usize, mut place: impl FnMut(usize, usize)) {
-    let (mut tile, mut lane) = (first / rows, first % rows);
-    for _ in 0..count {
-        place(tile, lane);
-        lane += 1;
-        if lane == rows {
-            (tile, lane) = (tile + 1, 0);
-        }
+fn each_lane(rows: usize, first: usize, count: usize, mut place: impl FnMut(usize, Range<usize>)) {
+    let (mut tile, mut lane, mut left) = (first / rows, first % rows, count);
+    while left > 0 {
+        let lanes = lane..rows.min(lane + left);
+        left -= lanes.len();
+        place(tile, lanes);
+        (tile, lane) = (tile + 1, 0);
     }
 }
 
@@ -167,7 +208,6 @@ unsafe fn run_panels(
     out: SharedMut,
     epilogue: Epilogue,
 ) {
-    const WIDEST: usize = TOGETHER * NR;
     let width = (panels.columns - panel * NR).min(count * NR);
     let first = group * panels.columns + panel * NR;
     let mut bias = [0.0; WIDEST];
@@ -175,27 +215,47 @@ unsafe fn run_panels(
         bias[..width].copy_from_slice(&all[first..first + width]);
     }
     let weights = panels.panels(group, panel, count);
-    path.run(|| {
+    let columns = Columns { panels: count, values: weights, next: Next::nothing() };
+    let mut sums = [[0.0; WIDEST]; MR];
+    for (at, destinations) in tiles.destinations.iter().enumerate() {
+        let used = (tiles.pixels - at * tiles.rows).min(tiles.rows);
+        let starts = &tiles.starts[at * tiles.taps..(at + 1) * tiles.taps];
+        // SAFETY: `RowTiles` took every address from a slice of `run` values.
+        let rows = unsafe { Rows::new(starts, tiles.run) };
+        multiply(path, used, rows, columns, sums.as_flattened_mut(), WIDEST);
+        let finished = Finished { sums: &sums[..used], bias: &bias, destinations, columns: first..first + width };
+        finish(path, finished, out, epilogue);
+    }
+}
+
+/// Values of the widest tile.
+const WIDEST: usize = TOGETHER * NR;
+
+/// A tile whose products are summed.
+struct Finished<'a> {
+    sums: &'a [[f32; WIDEST]],
+    bias: &'a [f32; WIDEST],
+    /// Where each row's pixel starts, and the columns in it.
+    destinations: &'a [usize; MR],
+    columns: Range<usize>,
+}
+
+for_each_path! {
+    /// Bias, activation and residual of a tile, which is then written; no other task may write these columns of these pixels.
+    fn finish(tile: Finished, out: SharedMut, epilogue: Epilogue) {
+        let (first, width) = (tile.columns.start, tile.columns.len());
         fix_activation!(epilogue.activation, ACT => {
-            let mut sums = [[0.0; WIDEST]; MR];
-            for (at, destinations) in tiles.destinations.iter().enumerate() {
-                let used = (tiles.pixels - at * tiles.rows).min(tiles.rows);
-                let starts = &tiles.starts[at * tiles.taps..(at + 1) * tiles.taps];
-                // SAFETY: `RowTiles` took every address from a slice of `run` values.
-                let rows = unsafe { Rows::new(starts, tiles.run) };
-                multiply(path, used, count, rows, weights, sums.as_flattened_mut(), WIDEST);
-                for (row, &to) in sums.iter().zip(destinations).take(used) {
-                    let residual = epilogue.residual.map(|all| &all[to + first..][..width]);
-                    // SAFETY: the caller vouches that nobody else writes there.
-                    let to = unsafe { out.part(to + first, width) };
-                    for (part, to) in to.chunks_mut(NR).enumerate() {
-                        let finished = |j: usize| ACT.apply(row[part * NR + j] + bias[part * NR + j]);
-                        store(to, finished, residual.map(|all| &all[part * NR..]), epilogue.accumulate);
-                    }
+            for (row, &to) in tile.sums.iter().zip(tile.destinations) {
+                let residual = epilogue.residual.map(|all| &all[to + first..][..width]);
+                // SAFETY: the caller vouches that nobody else writes there.
+                let to = unsafe { out.part(to + first, width) };
+                for (part, to) in to.chunks_mut(NR).enumerate() {
+                    let finished = |j: usize| ACT.apply(row[part * NR + j] + tile.bias[part * NR + j]);
+                    store(to, finished, residual.map(|all| &all[part * NR..]), epilogue.accumulate);
                 }
             }
         })
-    });
+    }
 }
 
 /// Writes finished values, a whole panel by vectors.

@@ -108,6 +108,19 @@ impl Grid {
         grid
     }
 
+    /// Some rows of an image as a grid of their own, where no tap reads outside of the source; what it reads starts at
+    /// [`Self::line_start`].
+    pub(crate) fn strip(&self, image: usize, top: usize, rows: usize) -> Self {
+        let first = image * self.src.height + top * self.src_step.0;
+        let src = Plane { height: self.batch * self.src.height - first, ..self.src };
+        Self { batch: 1, rows, src, dst: Plane { height: rows, ..self.dst }, ..self.clone() }
+    }
+
+    /// Where the source's line starts that the taps of a row are relative to.
+    pub(crate) fn line_start(&self, image: usize, row: usize) -> usize {
+        (image * self.src.height + row * self.src_step.0) * self.src.width * self.src.channels
+    }
+
     /// Pixels of the grid over the whole batch.
     pub(crate) fn pixels(&self) -> usize {
         self.batch * self.rows * self.cols

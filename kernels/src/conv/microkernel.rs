@@ -41,6 +41,35 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// What is multiplied by after this, to be fetched into the L2 cache while this is multiplied: `step` values more at each
+/// step of the depth. Weights are read from memory but once, so nothing else brings them in time.
+#[derive(Clone, Copy)]
+pub(crate) struct Next {
+    pub(crate) at: *const f32,
+    pub(crate) step: usize,
+}
+
+impl Next {
+    /// The part of `values` that one of `parts` products of `depth` steps can fetch.
+    pub(crate) fn share(values: &[f32], part: usize, parts: usize, depth: usize) -> Self {
+        let step = values.len().div_ceil((parts * depth).max(1));
+        Self { at: values.as_ptr().wrapping_add(part * depth * step), step }
+    }
+
+    /// Nothing that is not there already.
+    pub(crate) fn nothing() -> Self {
+        Self { at: std::ptr::null(), step: 0 }
+    }
+}
+
+/// Packed columns: some panels, one after the other.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns<'a> {
+    pub(crate) panels: usize,
+    pub(crate) values: &'a [f32],
+    pub(crate) next: Next,
+}
+
 /// Two matrices whose product is summed over their rows: `left` with rows `stride` apart, `right` with 16 columns.
 #[derive(Clone, Copy)]
 pub(crate) struct Outer<'a> {
@@ -51,12 +80,12 @@ pub(crate) struct Outer<'a> {
 }
 
 on_each_path! {
-    /// Products of the first `used` rows with `panels` panels of packed columns, one after the other in `columns`:
-    /// `to[i * stride + 16 p + j] = sum over k of row_i[k] * panel_p[16 k + j]`.
+    /// Products of the first `used` rows with packed columns:
+    /// `to[i * stride + 16 p + j] = sum over k of row_i[k] * panel_p[16 k + j]`. What comes next is fetched meanwhile.
     ///
     /// # Panics
     /// If a slice is too short.
-    pub(crate) fn multiply(used: usize, panels: usize, rows: Rows, columns: &[f32], to: &mut [f32], stride: usize)
+    pub(crate) fn multiply(used: usize, rows: Rows, columns: Columns, to: &mut [f32], stride: usize)
         => multiply_rows::<Row>
 }
 
@@ -98,47 +127,45 @@ fn tiles<R: Row>(rows: usize, panels: usize) -> impl Iterator<Item = (usize, usi
 }
 
 #[inline(always)]
-fn multiply_rows<R: Row>(used: usize, panels: usize, rows: Rows, columns: &[f32], to: &mut [f32], stride: usize) {
+fn multiply_rows<R: Row>(used: usize, rows: Rows, columns: Columns, to: &mut [f32], stride: usize) {
     let size = rows.starts.len() * rows.run * NR;
-    assert!((1..=MR).contains(&used) && to.len() >= (used - 1) * stride + panels * NR);
-    assert!(columns.len() >= panels * size);
-    for (row, used, panel, count) in tiles::<R>(used, panels) {
+    assert!((1..=MR).contains(&used) && to.len() >= (used - 1) * stride + columns.panels * NR);
+    assert!(columns.values.len() >= columns.panels * size);
+    for (row, used, panel, count) in tiles::<R>(used, columns.panels) {
+        let columns = Columns { panels: count, values: &columns.values[panel * size..][..count * size], ..columns };
         // SAFETY: just checked.
         unsafe {
-            let (columns, to) = (columns.as_ptr().add(panel * size), to.as_mut_ptr().add(row * stride + panel * NR));
-            with_used!(used, multiply_used::<R>(rows, row, count, columns, size, to, stride));
+            let to = to.as_mut_ptr().add(row * stride + panel * NR);
+            with_used!(used, multiply_used::<R>(rows, row, columns, to, stride));
         }
     }
 }
 
 /// # Safety
-/// `USED` rows from `first` on are there, `columns` holds `count` panels of `size` values, at most `R::PANELS`, and `to` is
-/// long enough for [`multiply`].
+/// `USED` rows from `first` on are there, at most `R::PANELS` panels as long as they, and `to` is long enough for
+/// [`multiply`].
 #[inline(always)]
 unsafe fn multiply_used<R: Row, const USED: usize>(
     rows: Rows,
     first: usize,
-    count: usize,
-    columns: *const f32,
-    size: usize,
+    columns: Columns,
     to: *mut f32,
     stride: usize,
 ) {
     let mut sums = Sums::<R, USED>::zero();
-    // SAFETY: a panel holds 16 values for each step, rows `run` values from each start.
-    unsafe {
-        if R::PANELS == 2 && count == 2 {
-            sums.add_products_of_two(size / NR, &mut Cursor::<USED>::new(rows, first), columns, size);
-        } else {
-            for (segment, starts) in rows.starts.iter().enumerate() {
-                let segment_rows = Rows { starts: std::slice::from_ref(starts), run: rows.run };
-                let mut cursor = Cursor::<USED>::new(segment_rows, first);
-                sums.add_products_of_one(rows.run, &mut cursor, columns.add(segment * rows.run * NR));
-            }
+    // SAFETY: the tile has `USED` rows from `first` on.
+    let segments = rows.starts.iter().map(|starts| unsafe { *starts.as_ptr().add(first).cast::<[*const f32; USED]>() });
+    if R::PANELS == 2 && columns.panels == 2 {
+        // SAFETY: a panel holds 16 values for each step, rows `run` values from each start.
+        unsafe { R::add_products_of_two(&mut sums.0, segments, rows.run, columns) };
+    } else {
+        for (starts, values) in segments.zip(columns.values.chunks_exact((rows.run * NR).max(1))) {
+            // SAFETY: as above.
+            unsafe { sums.add_products_of_one(rows.run, &mut Cursor { next: starts }, values.as_ptr()) };
         }
     }
     // SAFETY: `to` holds `USED` rows of 16 values for each panel.
-    sums.for_each(count, |i, at, sum| unsafe { sum.store(to.add(i * stride + at)) });
+    sums.for_each(columns.panels, |i, at, sum| unsafe { sum.store(to.add(i * stride + at)) });
 }
 
 #[inline(always)]
@@ -171,9 +198,15 @@ unsafe fn outer_used<R: Row, const USED: usize>(
     let mut sums = Sums::<R, USED>::zero();
     // SAFETY: the pair has `USED` rows from `first` on.
     let left = unsafe { pair.left.as_ptr().add(first) };
-    let mut rows = Columns { next: left, stride: pair.stride };
+    let mut factors = Strided { next: left, stride: pair.stride };
     // SAFETY: both matrices have `depth` rows.
-    unsafe { sums.add_products(count, pair.depth, &mut rows, right, pair.depth * NR) };
+    unsafe {
+        if R::PANELS == 2 && count == 2 {
+            sums.add_products_of_two(pair.depth, &mut factors, right);
+        } else {
+            sums.add_products_of_one(pair.depth, &mut factors, right);
+        }
+    }
     // SAFETY: `to` holds `USED` rows of 16 values for each panel.
     sums.for_each(count, |i, at, sum| unsafe {
         let to = to.add(i * stride + at);
@@ -195,56 +228,31 @@ trait Factors {
     unsafe fn value(&self, i: usize) -> f32;
 }
 
-/// Rows in segments. One loop goes through all of them: in nested ones the compiler copies every sum at each step.
-struct Cursor<'a, const USED: usize> {
-    segments: std::slice::Iter<'a, [*const f32; MR]>,
-    first: usize,
-    run: usize,
-    rows: [*const f32; USED],
-    at: usize,
+/// Rows, a value of each after the other.
+struct Cursor<const USED: usize> {
+    next: [*const f32; USED],
 }
 
-impl<'a, const USED: usize> Cursor<'a, USED> {
-    /// `USED` rows from `first` on.
-    #[inline(always)]
-    fn new(rows: Rows<'a>, first: usize) -> Self {
-        Self {
-            segments: rows.starts.iter(),
-            first,
-            run: rows.run,
-            rows: [std::ptr::null(); USED],
-            at: rows.run.wrapping_sub(1),
-        }
-    }
-}
-
-impl<const USED: usize> Factors for Cursor<'_, USED> {
+impl<const USED: usize> Factors for Cursor<USED> {
     #[inline(always)]
     unsafe fn step(&mut self) {
-        self.at += 1;
-        if self.at >= self.run {
-            self.at = 0;
-            if let Some(starts) = self.segments.next() {
-                // SAFETY: the tile has `USED` rows from `first` on.
-                self.rows = unsafe { *starts.as_ptr().add(self.first).cast::<[*const f32; USED]>() };
-            }
-        }
+        self.next = self.next.map(|next| next.wrapping_add(1));
     }
 
     #[inline(always)]
     unsafe fn value(&self, i: usize) -> f32 {
-        // SAFETY: each row of a segment holds `run` values.
-        unsafe { *self.rows[i].add(self.at) }
+        // SAFETY: as the caller promises.
+        unsafe { *self.next[i].wrapping_sub(1) }
     }
 }
 
 /// Columns of a matrix, side by side.
-struct Columns {
+struct Strided {
     next: *const f32,
     stride: usize,
 }
 
-impl Factors for Columns {
+impl Factors for Strided {
     #[inline(always)]
     unsafe fn step(&mut self) {
         self.next = self.next.wrapping_add(self.stride);
@@ -257,9 +265,6 @@ impl Factors for Columns {
     }
 }
 
-/// Steps ahead of which columns are fetched: two panels of a deep layer do not fit the L1 cache.
-const AHEAD: usize = 32;
-
 /// The sums of a tile of `USED` rows: those of each of two panels, or of one panel `R::CHAINS` of each.
 struct Sums<R, const USED: usize>([[R; USED]; 2]);
 
@@ -269,48 +274,19 @@ impl<R: Row, const USED: usize> Sums<R, USED> {
         Self([[R::zero(); USED]; 2])
     }
 
-    /// Adds `factor_k(i) * panel_p[16 k + j]` to row `i` and column `j` of each panel for each step `k` below `depth`.
+    /// Adds `factor_k(i) * panel_p[16 k + j]` to row `i` and column `j` of each of two panels, one after the other, for each
+    /// step `k` below `depth`.
     ///
     /// # Safety
-    /// `columns` points to `count` panels of `16 depth` readable values, `apart` from each other, and the factors have
-    /// `depth` steps.
+    /// `columns` points to `32 depth` readable values, and the factors have `depth` steps.
     #[inline(always)]
-    unsafe fn add_products(
-        &mut self,
-        count: usize,
-        depth: usize,
-        factors: &mut impl Factors,
-        columns: *const f32,
-        apart: usize,
-    ) {
-        // SAFETY: as the caller promises.
-        unsafe {
-            if R::PANELS == 2 && count == 2 {
-                self.add_products_of_two(depth, factors, columns, apart);
-            } else {
-                self.add_products_of_one(depth, factors, columns);
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`Self::add_products`] for two panels.
-    #[inline(always)]
-    unsafe fn add_products_of_two(
-        &mut self,
-        depth: usize,
-        factors: &mut impl Factors,
-        columns: *const f32,
-        apart: usize,
-    ) {
+    unsafe fn add_products_of_two(&mut self, depth: usize, factors: &mut impl Factors, columns: *const f32) {
         let [first, second] = &mut self.0;
         for k in 0..depth {
             // SAFETY: `k` is below `depth`.
             unsafe {
                 factors.step();
-                let (left, right) = (R::load(columns.add(k * NR)), R::load(columns.add(apart + k * NR)));
-                R::fetch(columns.wrapping_add((k + AHEAD) * NR));
-                R::fetch(columns.wrapping_add(apart + (k + AHEAD) * NR));
+                let (left, right) = (R::load(columns.add(k * NR)), R::load(columns.add((depth + k) * NR)));
                 for (i, (first, second)) in first.iter_mut().zip(second.iter_mut()).enumerate() {
                     let value = factors.value(i);
                     *first = first.add_product(value, left);
@@ -320,8 +296,10 @@ impl<R: Row, const USED: usize> Sums<R, USED> {
         }
     }
 
+    /// Adds `factor_k(i) * panel[16 k + j]` to row `i` and column `j` of one panel for each step `k` below `depth`.
+    ///
     /// # Safety
-    /// As [`Self::add_products`] for one panel.
+    /// `columns` points to `16 depth` readable values, and the factors have `depth` steps.
     #[inline(always)]
     unsafe fn add_products_of_one(&mut self, depth: usize, factors: &mut impl Factors, columns: *const f32) {
         let mut add = |sums: &mut [R; USED], k: usize| {

@@ -10,9 +10,11 @@ mod packed;
 mod reference;
 mod scheme;
 mod scratch;
+mod small;
 mod strided;
 #[cfg(test)]
 mod tests;
+mod tile_loops;
 mod tiles;
 mod transforms;
 mod vector;
@@ -99,8 +101,7 @@ fn forward_on(
 ) {
     shape.check();
     assert_eq!(x.len(), shape.input_len(), "input of {shape:?}");
-    assert_eq!(y.len(), shape.output_len(), "output of {shape:?}");
-    epilogue.check(shape.channels_out, y.len());
+    epilogue.check(shape, y.len());
     packed.run(path, shape, x, y, epilogue, scratch);
 }
 

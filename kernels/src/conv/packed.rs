@@ -8,6 +8,7 @@ use super::tiles::{Taps, Tiles};
 use super::winograd::{self, Kernel};
 use super::{Scratch, depthwise};
 use crate::path::Path;
+use crate::pool::max_pool;
 use crate::shape::ConvShape;
 
 /// Weights of a convolution packed once and used many times, for inference. In training, where weights change each step,
@@ -92,13 +93,23 @@ impl PackedConv {
     ) {
         let packed_for = (self.channels_in, self.channels_out);
         assert_eq!((shape.channels_in, shape.channels_out), packed_for, "weights packed for other channels");
+        if epilogue.pooled && matches!(self.weights, Weights::Depthwise(_) | Weights::Dense(_)) {
+            let mut map = scratch.take(shape.output_len());
+            self.run(path, shape, x, &mut map, Epilogue { pooled: false, ..epilogue }, scratch);
+            return max_pool(&shape.pooled(), &map, y, None);
+        }
         match &self.weights {
             Weights::Depthwise(weights) => depthwise::run(path, &Grid::forward(shape), weights, x, y, epilogue),
             Weights::Dense(panels) => gemm::run(path, &Grid::forward(shape), panels, x, y, epilogue),
             Weights::Folded(panels) => {
                 let mut padded = scratch.take(grid::padded_len(shape));
                 grid::pad(shape, x, &mut padded);
-                gemm::run(path, &Grid::folded(shape), panels, &padded, y, epilogue);
+                let grid = Grid::folded(shape);
+                if epilogue.pooled {
+                    gemm::run_pooled(path, &grid, panels, &padded, y, epilogue, scratch);
+                } else {
+                    gemm::run(path, &grid, panels, &padded, y, epilogue);
+                }
             }
             Weights::Transformed(kernel) => {
                 let tiles = Tiles::new(kernel.scheme(), shape.batch, grid::planes(shape), shape.pad);

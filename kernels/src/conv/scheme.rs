@@ -9,6 +9,9 @@ use std::sync::OnceLock;
 pub(crate) enum Scheme {
     /// Stride 1 and its input's gradient, see [`super::transforms`]: from 6 x 6 pixels 36 products for 4 x 4 pixels.
     Plain,
+    /// The same on small maps, see [`super::small`]: from 4 x 4 pixels 16 products for 2 x 2 pixels. More is multiplied, but the
+    /// transformed weights, which few tiles share there, take less than half of the memory.
+    Small,
     /// Stride 2, see [`super::strided`]: from 9 x 9 pixels 81 products in 25 sums for 4 x 4 pixels.
     Strided,
     /// The input's gradient for stride 2: from 5 x 5 pixels 25 values in 81 products for 8 x 8 pixels.
@@ -20,8 +23,10 @@ pub(crate) enum Scheme {
 pub(crate) enum Work {
     /// A forward pass with weights that are packed once and for all.
     Inference,
-    /// A forward pass with weights that are packed for it, or a gradient.
+    /// A forward pass with weights that are packed for it, or the gradient of the input.
     Training,
+    /// The gradient of the weights.
+    Weights,
 }
 
 /// Multiplications of a core in the time in which its share of the memory delivers one weight.
@@ -32,20 +37,41 @@ const WRITTEN: usize = 110;
 const INPUT: usize = 35;
 const OUTPUT: usize = 8;
 
+impl Work {
+    /// What a transformed weight costs, in multiplications.
+    fn weight(self) -> usize {
+        if self == Self::Inference { READ } else { WRITTEN }
+    }
+}
+
 impl Scheme {
-    /// The scheme by which `y = conv(x)` can be computed, if any.
-    pub(crate) fn fitting(shape: &ConvShape) -> Option<Self> {
+    /// The schemes by which `y = conv(x)` can be computed.
+    pub(crate) fn fitting(shape: &ConvShape) -> &'static [Self] {
         match (shape.size, shape.dilation, shape.groups, shape.stride_y, shape.stride_x, shape.pad) {
-            (3, 1, 1, 1, 1, 0..=2) => Some(Self::Plain),
-            (3, 1, 1, 2, 2, 1) => Some(Self::Strided),
-            _ => None,
+            (3, 1, 1, 1, 1, 0..=2) => &[Self::Plain, Self::Small],
+            (3, 1, 1, 2, 2, 1) => &[Self::Strided],
+            _ => &[],
         }
     }
 
-    /// The fitting scheme, if enough is won by it to pay for the transforms.
+    /// The best of the fitting schemes, if enough is won by it to pay for the transforms.
     pub(crate) fn of(shape: &ConvShape, work: Work) -> Option<Self> {
         let enough_channels = shape.channels_in >= 8 && shape.channels_out >= 8;
-        Self::fitting(shape).filter(|scheme| enough_channels && !direct_only() && scheme.pays(shape, work))
+        let fitting = Self::fitting(shape).iter().copied();
+        fitting
+            .filter(|scheme| enough_channels && !direct_only() && scheme.pays(shape, work))
+            .min_by_key(|scheme| scheme.multiplied(shape, work))
+    }
+
+    /// Tiles of an image.
+    fn tiles(self, shape: &ConvShape) -> usize {
+        let (_, step) = self.steps();
+        shape.out_height().div_ceil(step) * shape.out_width().div_ceil(step)
+    }
+
+    /// What a pair of channels costs but the transforms, in multiplications.
+    fn multiplied(self, shape: &ConvShape, work: Work) -> usize {
+        self.products() * (self.tiles(shape) * shape.batch + work.weight())
     }
 
     /// The scheme of the input's gradient for a convolution of this scheme.
@@ -55,22 +81,24 @@ impl Scheme {
 
     /// Zero rows above the output's gradient, from which tiles of this scheme make the input's.
     pub(crate) fn gradient_pad(self, pad: usize) -> usize {
-        if self == Self::Plain { 2 - pad } else { 0 }
+        if matches!(self, Self::Plain | Self::Small) { 2 - pad } else { 0 }
     }
 
     fn pays(self, shape: &ConvShape, work: Work) -> bool {
         let pixels = shape.out_height() * shape.out_width();
-        let (_, step) = self.steps();
-        let tiles = shape.out_height().div_ceil(step) * shape.out_width().div_ceil(step);
-        if self == Self::Plain {
-            return tiles * self.products() * 3 <= pixels * 9 * 2;
+        let tiles = self.tiles(shape);
+        match self {
+            Self::Plain => return tiles * self.products() * 3 <= pixels * 9 * 2,
+            // Sums of the gradient of weights stay in a cache, and are transformed from there.
+            Self::Small if work == Work::Weights => return false,
+            Self::Small => return tiles * self.products() * 3 <= pixels * 9 * 2,
+            Self::Strided | Self::StridedData => {}
         }
         // Costs for each pair of channels. On small maps the memory that weights lie in decides, of which there are nine
         // times as many; with few channels the transforms do.
         let (pixels, tiles) = (pixels * shape.batch, tiles * shape.batch);
         let transforms = tiles * INPUT / shape.channels_out + tiles * OUTPUT / shape.channels_in;
-        let weight = if work == Work::Inference { READ } else { WRITTEN };
-        let transformed = tiles + transforms + weight;
+        let transformed = tiles + transforms + work.weight();
         self.products() * transformed <= 9 * (pixels + READ)
     }
 
@@ -78,6 +106,7 @@ impl Scheme {
     pub(crate) fn steps(self) -> (usize, usize) {
         match self {
             Self::Plain => (4, 4),
+            Self::Small => (2, 2),
             Self::Strided => (8, 4),
             Self::StridedData => (4, 8),
         }
@@ -85,7 +114,11 @@ impl Scheme {
 
     /// Products of a tile for each pair of channels, which is also the length of a transformed kernel.
     pub(crate) fn products(self) -> usize {
-        if self == Self::Plain { 36 } else { 81 }
+        match self {
+            Self::Plain => 36,
+            Self::Small => 16,
+            Self::Strided | Self::StridedData => 81,
+        }
     }
 
     /// Values of a transformed source tile.

@@ -29,7 +29,7 @@ const PARTS: usize = 16;
 
 /// Adds the gradient of the weights, OIHW, to `dw`.
 pub(crate) fn add(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &Scratch) {
-    if let Some(scheme) = Scheme::of(shape, Work::Training) {
+    if let Some(scheme) = Scheme::of(shape, Work::Weights) {
         add_by_tiles(path, scheme, shape, x, dy, dw, scratch);
     } else if grid::folds(shape) {
         let mut padded = scratch.take(grid::padded_len(shape));

@@ -7,7 +7,7 @@
 
 use super::Scratch;
 use super::epilogue::Epilogue;
-use super::microkernel::{MR, NR, Rows, TOGETHER, multiply, tile};
+use super::microkernel::{Columns, MR, NR, Next, Rows, TOGETHER, multiply, tile};
 use super::scheme::Scheme;
 use super::tiles::{Taps, Tiles, transform_kernels};
 use crate::path::Path;
@@ -134,6 +134,15 @@ impl Kernel {
         places
     }
 
+    /// All sums in order, and in each some panels, at most `most` at a time: number of the sum, first panel, values.
+    fn steps(&self, panels: Range<usize>, most: usize) -> impl Iterator<Item = (usize, usize, &[f32])> {
+        self.sums.iter().enumerate().flat_map(move |(at, sum)| {
+            let first = panels.clone().step_by(most);
+            let end = panels.end;
+            first.map(move |panel| (at, panel, self.panels(sum, panel, most.min(end - panel))))
+        })
+    }
+
     /// `count` panels of a sum from `panel` on.
     fn panels(&self, sum: &Sum, panel: usize, count: usize) -> &[f32] {
         let (start, size) = self.place(sum, panel);
@@ -240,17 +249,17 @@ impl Block<'_> {
         let width = panels.len() * NR;
         let (row, plane) = (row_length(width), self.plane(width));
         let (rows, most) = tile(path);
-        for (at, sum) in kernel.sums.iter().enumerate() {
-            for panel in panels.clone().step_by(most) {
-                let together = most.min(panels.end - panel);
-                let columns = kernel.panels(sum, panel, together);
-                for Range { start, end } in parts(0..self.count, rows) {
-                    let starts = self.rows(kernel, sum, v, start, end - start);
-                    // SAFETY: rows of `v` hold `inputs` values.
-                    let rows = unsafe { Rows::new(&starts[..sum.products.len()], kernel.inputs) };
-                    let to = &mut m[at * plane + start * row + (panel - panels.start) * NR..];
-                    multiply(path, end - start, together, rows, columns, to, row);
-                }
+        let mut steps = kernel.steps(panels.clone(), most).peekable();
+        while let Some((at, panel, values)) = steps.next() {
+            let count = values.len() / (kernel.sums[at].products.len() * kernel.inputs * NR).max(1);
+            let after = steps.peek().map_or(values, |(.., after)| after);
+            for (part, Range { start, end }) in parts(0..self.count, rows).enumerate() {
+                let next = Next::share(after, part, self.count.div_ceil(rows), values.len() / (count * NR).max(1));
+                let starts = self.rows(kernel, &kernel.sums[at], v, start, end - start);
+                // SAFETY: rows of `v` hold `inputs` values.
+                let rows = unsafe { Rows::new(&starts[..kernel.sums[at].products.len()], kernel.inputs) };
+                let to = &mut m[at * plane + start * row + (panel - panels.start) * NR..];
+                multiply(path, end - start, rows, Columns { panels: count, values, next }, to, row);
             }
         }
     }

@@ -3,6 +3,8 @@
 //! Kernels are written once over [`Vector`] or [`Row`] and compiled for each path by [`on_each_path`]. Everything here
 //! is inlined into the function that has the path's instructions enabled.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512_steps;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod portable;
@@ -10,6 +12,8 @@ pub(crate) mod portable;
 mod x86;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{avx2, avx512};
+
+use super::microkernel::Columns;
 
 /// Several `f32`, at most a [`Row`] of them.
 pub(crate) trait Vector: Copy {
@@ -40,6 +44,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn gather(from: *const f32, apart: usize, count: usize) -> Self;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
+    /// The larger value in each lane.
+    fn max(self, other: Self) -> Self;
     /// `self * by + other`
     fn mul_add(self, by: Self, other: Self) -> Self;
 }
@@ -60,9 +66,20 @@ pub(crate) trait Row: Copy {
     /// `to` points to sixteen writable values.
     unsafe fn store(self, to: *mut f32);
     fn add(self, other: Self) -> Self;
-    /// Has the cache line at an address, which need not be readable, fetched if that pays.
+    /// Adds the products of `USED` rows with two panels to the sums of each panel. Rows have segments of `steps` values, of
+    /// which the starts are given.
+    ///
+    /// # Safety
+    /// All rows have as many readable values, and the panels sixteen for each.
     #[inline(always)]
-    fn fetch(_at: *const f32) {}
+    unsafe fn add_products_of_two<const USED: usize>(
+        _sums: &mut [[Self; USED]; 2],
+        _segments: impl Iterator<Item = [*const f32; USED]>,
+        _steps: usize,
+        _columns: Columns,
+    ) {
+        unreachable!("the registers hold sums of one panel");
+    }
     /// `self + factor * columns`
     fn add_product(self, factor: f32, columns: Self) -> Self;
 }

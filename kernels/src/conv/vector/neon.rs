@@ -67,6 +67,12 @@ impl super::Vector for Vector {
     }
 
     #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { [vmaxq_f32(self[0], other[0]), vmaxq_f32(self[1], other[1])] }
+    }
+
+    #[inline(always)]
     fn mul_add(self, by: Self, other: Self) -> Self {
         // SAFETY: see above.
         unsafe { [vfmaq_f32(other[0], self[0], by[0]), vfmaq_f32(other[1], self[1], by[1])] }

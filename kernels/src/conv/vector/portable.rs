@@ -57,6 +57,11 @@ impl super::Vector for Vector {
     }
 
     #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        std::array::from_fn(|i| self[i].max(other[i]))
+    }
+
+    #[inline(always)]
     fn mul_add(self, by: Self, other: Self) -> Self {
         std::array::from_fn(|i| self[i] * by[i] + other[i])
     }

@@ -2,6 +2,9 @@
 
 use std::arch::x86_64::*;
 
+use super::avx512_steps;
+use crate::conv::microkernel::Columns;
+
 pub(crate) mod avx2 {
     pub(crate) type Vector = std::arch::x86_64::__m256;
     pub(crate) type Row = [Vector; 2];
@@ -79,6 +82,12 @@ impl super::Vector for __m256 {
     }
 
     #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { _mm256_max_ps(self, other) }
+    }
+
+    #[inline(always)]
     fn mul_add(self, by: Self, other: Self) -> Self {
         // SAFETY: see above.
         unsafe { _mm256_fmadd_ps(self, by, other) }
@@ -147,6 +156,12 @@ impl super::Vector for __m512 {
     }
 
     #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { _mm512_max_ps(self, other) }
+    }
+
+    #[inline(always)]
     fn mul_add(self, by: Self, other: Self) -> Self {
         // SAFETY: see above.
         unsafe { _mm512_fmadd_ps(self, by, other) }
@@ -184,9 +199,14 @@ impl super::Row for __m512 {
     }
 
     #[inline(always)]
-    fn fetch(at: *const f32) {
-        // SAFETY: see above; a prefetch of any address is harmless.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    unsafe fn add_products_of_two<const USED: usize>(
+        sums: &mut [[Self; USED]; 2],
+        segments: impl Iterator<Item = [*const f32; USED]>,
+        steps: usize,
+        columns: Columns,
+    ) {
+        // SAFETY: see above, and as the caller promises.
+        unsafe { avx512_steps::add_products(sums, segments, steps, columns) };
     }
 
     #[inline(always)]
