@@ -23,6 +23,10 @@ pub struct DistilKnobs {
     /// 52:60 for the student's 52 and the teacher's 60 [default: all heads]
     #[arg(long, value_delimiter = ',', value_name = "LAYER,..")]
     hint_layers: Vec<HintLayer>,
+    /// Keep what the teacher makes of each image in this folder: where an image comes again, in this run or another, it need
+    /// not look again. Augmented images come again with --augment-epochs
+    #[arg(long, value_name = "FOLDER")]
+    teacher_cache: Option<PathBuf>,
 }
 
 impl DistilKnobs {
@@ -40,6 +44,9 @@ impl DistilKnobs {
         }
         if !self.hint_layers.is_empty() {
             options.get_or_insert_default().hint_layers.clone_from(&self.hint_layers);
+        }
+        if let Some(folder) = &self.teacher_cache {
+            options.get_or_insert_default().cache = Some(absolute(folder)?);
         }
         Ok(())
     }

@@ -48,6 +48,9 @@ pub struct TrainKnobs {
     /// Probability that a small object is pasted a second time, where nothing is labelled [default: 0]
     #[arg(long, value_name = "SHARE")]
     copy_paste: Option<f32>,
+    /// Epochs of augmented images to draw, which then come again in turn [default: new ones in every epoch]
+    #[arg(long, value_name = "N")]
+    augment_epochs: Option<usize>,
     /// Draw another input size every ten batches
     #[arg(long)]
     multi_scale: bool,
@@ -93,6 +96,7 @@ impl TrainKnobs {
         set(&mut options.validate_every, self.validate_every);
         options.size = self.size.or(options.size);
         options.patience = self.patience.or(options.patience);
+        options.augment_epochs = self.augment_epochs.or(options.augment_epochs);
         options.multi_scale |= self.multi_scale;
         options.sync_bn |= self.sync_bn;
         if self.schedule.is_some() {

@@ -37,6 +37,8 @@ pub struct LoaderOptions {
     pub multi_scale: bool,
     /// The net's coarsest stride, of which the sizes that are drawn are multiples.
     pub stride: usize,
+    /// Epochs after which the same batches come again; each epoch has its own when none.
+    pub cycle: Option<usize>,
     /// Bytes of decoded images to keep in memory.
     pub cache_bytes: usize,
 }
@@ -53,6 +55,7 @@ impl Default for LoaderOptions {
             augment: Augment::default(),
             multi_scale: false,
             stride: 32,
+            cycle: None,
             cache_bytes: 2 << 30,
         }
     }
@@ -118,6 +121,7 @@ impl Loader {
 
     /// The batches of an epoch from batch `first` on: a resumed run gets what the stopped one would have got.
     pub fn epoch(&self, epoch: usize, first: usize) -> Epoch {
+        let epoch = self.drawn(epoch);
         let order = self.order(epoch);
         let loader = self.clone();
         let end = self.batches_per_epoch();
@@ -128,6 +132,7 @@ impl Loader {
 
     /// All samples that a whole batch shows something of, mosaics' four each: what to look at when it is no good.
     pub fn tiles(&self, epoch: usize, number: usize) -> Vec<usize> {
+        let epoch = self.drawn(epoch);
         let order = self.order(epoch);
         let (first, size) = (number * self.options.batch, self.size(epoch, number));
         let indices = order.iter().enumerate().skip(first).take(self.options.batch);
@@ -136,6 +141,11 @@ impl Loader {
             self.composer(size).layout(*index, &mut rng).into_iter().map(|(tile, _)| tile)
         });
         tiles.collect()
+    }
+
+    /// The epoch whose batches come in this one.
+    fn drawn(&self, epoch: usize) -> usize {
+        self.options.cycle.map_or(epoch, |cycle| epoch % cycle.max(1))
     }
 
     fn composer(&self, (width, height): (usize, usize)) -> Composer<'_> {
@@ -256,6 +266,16 @@ mod tests {
         assert_eq!(sorted, (0..10).collect::<Vec<_>>());
         let next: Vec<_> = epoch(&loader, 1, 0).iter().flat_map(|b| b.indices.clone()).collect();
         assert_ne!(order, next, "epochs have orders of their own");
+    }
+
+    #[test]
+    fn with_a_cycle_the_same_batches_come_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let loader = Loader::new(&dataset(folder.path(), 5), LoaderOptions { cycle: Some(2), ..options() }).unwrap();
+        assert_eq!(epoch(&loader, 0, 0), epoch(&loader, 4, 0));
+        assert_eq!(epoch(&loader, 1, 1), epoch(&loader, 3, 1));
+        assert_ne!(epoch(&loader, 0, 0), epoch(&loader, 1, 0));
+        assert_eq!(loader.tiles(1, 0), loader.tiles(5, 0));
     }
 
     #[test]

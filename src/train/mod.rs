@@ -296,6 +296,7 @@ fn loader_options(
         augment: options.augment,
         multi_scale: options.multi_scale,
         stride: coarsest_stride(graph),
+        cycle: options.augment_epochs,
         ..LoaderOptions::default()
     }
 }

@@ -57,6 +57,9 @@ pub struct TrainOptions {
     pub multi_scale: bool,
     /// Augmentation.
     pub augment: Augment,
+    /// Epochs of augmented images that are drawn, which then come again; each epoch has its own when none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augment_epochs: Option<usize>,
     /// The last epochs, as a share of all, that are trained without mosaic.
     pub plain_share: f64,
     /// The loss.
@@ -95,6 +98,7 @@ impl Default for TrainOptions {
             distil: None,
             multi_scale: false,
             augment: Augment::default(),
+            augment_epochs: None,
             plain_share: 0.1,
             loss: LossOptions::default(),
             validate_every: 1,
@@ -164,8 +168,8 @@ impl TrainOptions {
         for (name, value) in not_negative {
             bad(value >= 0.0 && value.is_finite(), name, value, "a number of at least 0")?;
         }
-        if self.patience == Some(0) {
-            return Err(Error::at("--patience", "0 is out of range").fix("give a number of at least 1"));
+        for (name, epochs) in [("--patience", self.patience), ("--augment-epochs", self.augment_epochs)] {
+            bad(epochs != Some(0), name, 0.0, "a number of at least 1")?;
         }
         if self.patience.is_some() && self.sparsity.is_some() {
             return Err(Error::at(

@@ -116,8 +116,16 @@ impl Trainer {
         let weight = batch.whole as f32 / (self.options.batch * self.options.accumulate) as f32;
         let mut features = Vec::new();
         if let Some(distillation) = &mut self.distillation {
-            let (count, targets, hard) = (batch.count, &batch.targets, &self.options.loss);
-            let lesson = Lesson { count, size: input, targets, heads: &heads, maps: &maps, hard, share: weight.into() };
+            let lesson = Lesson {
+                count: batch.count,
+                whole: batch.whole,
+                size: input,
+                targets: &batch.targets,
+                heads: &heads,
+                maps: &maps,
+                hard: &self.options.loss,
+                share: weight.into(),
+            };
             features = distillation.teach(&lesson, &mut self.net, &mut tape, &mut slopes)?;
             parts.distil = distillation.parts().map(|(_, part)| part).sum();
         }
@@ -145,6 +153,7 @@ impl Trainer {
         let mut defect = None;
         if due {
             sums.collect(&mut self.gradients);
+            self.distillation.iter_mut().for_each(Distillation::collect);
             defect = self.update();
         }
         Ok(Stepped { parts, defect, stop })

@@ -6,6 +6,7 @@ use std::ops::Range;
 use yoloslim_kernels::{self as k, Activation, ConvShape, Epilogue, Scratch, SgdStep};
 
 use super::least_squares;
+use crate::workers::Workers;
 
 /// The adaptation layers of all hints, on flat parameters.
 pub(super) struct Adaptation {
@@ -80,21 +81,29 @@ impl Adaptation {
     ///
     /// A random layer would pull the student to a random projection of the teacher until it is trained, which takes
     /// longer than many a fine-tuning.
-    pub fn fit(&mut self, index: usize, student: &[f32], teacher: &[f32]) {
+    ///
+    /// All workers fit the same layer, each with its share of the maps.
+    pub fn fit(&mut self, index: usize, student: &[f32], teacher: &[f32], workers: &Workers) {
         let layer = &self.layers[index];
         if self.parameters.len() >= layer.kernel.end {
             return;
         }
         let (n, cells) = (layer.channels_in, student.len() / layer.channels_in);
-        let mut gram = vec![0.0; n * n];
-        k::conv_backward_weights(&dense(cells, n, n), student, student, &mut gram, &mut self.scratch);
-        let mut products = vec![0.0; layer.kernel.len()];
-        k::conv_backward_weights(&layer.shape(cells), student, teacher, &mut products, &mut self.scratch);
+        let (mut gram, mut products) = (vec![0.0; n * n], vec![0.0; layer.kernel.len()]);
+        if cells > 0 {
+            k::conv_backward_weights(&dense(cells, n, n), student, student, &mut gram, &mut self.scratch);
+            k::conv_backward_weights(&layer.shape(cells), student, teacher, &mut products, &mut self.scratch);
+        }
+        sum(workers, &mut gram);
+        sum(workers, &mut products);
         self.parameters.extend(least_squares::solve(&gram, &products, n));
     }
 
     /// The student's map in the teacher's channels, `[cell][channel]`.
     pub fn forward(&mut self, index: usize, student: &[f32]) -> Vec<f32> {
+        if student.is_empty() {
+            return Vec::new();
+        }
         let layer = &self.layers[index];
         let shape = layer.shape(student.len() / layer.channels_in);
         let mut out = vec![0.0; shape.height * layer.channels_out];
@@ -106,6 +115,9 @@ impl Adaptation {
 
     /// Gathers the gradient of layer `index` and gives that of the student's map.
     pub fn backward(&mut self, index: usize, student: &[f32], out_gradient: &[f32]) -> Vec<f32> {
+        if student.is_empty() {
+            return Vec::new();
+        }
         let layer = &self.layers[index];
         let shape = layer.shape(student.len() / layer.channels_in);
         let gradient = &mut self.gradients[layer.kernel.clone()];
@@ -114,6 +126,11 @@ impl Adaptation {
         let kernel = &self.parameters[layer.kernel.clone()];
         k::conv_backward_data(&shape, kernel, out_gradient, &mut dx, false, &mut self.scratch);
         dx
+    }
+
+    /// Puts the sum of all workers' gradients in place of this one's.
+    pub fn collect(&mut self, workers: &Workers) {
+        sum(workers, &mut self.gradients);
     }
 
     /// Forgets what was gathered; layers that were fitted to no numbers are fitted again.
@@ -139,6 +156,12 @@ impl Adaptation {
     }
 }
 
+fn sum(workers: &Workers, values: &mut [f32]) {
+    if let Some(sum) = workers.start_sum(values) {
+        values.copy_from_slice(&sum.wait());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rand::rngs::ChaCha8Rng;
@@ -160,7 +183,7 @@ mod tests {
             .chunks_exact(3)
             .flat_map(|x| kernel.chunks_exact(3).map(move |w| w.iter().zip(x).map(|(w, x)| w * x).sum()))
             .collect();
-        adaptation.fit(0, &student, &teacher);
+        adaptation.fit(0, &student, &teacher, &Workers::alone());
         let adapted = adaptation.forward(0, &student);
         let distance: f32 = adapted.iter().zip(&teacher).map(|(a, t)| (a - t).powi(2)).sum();
         let norm: f32 = teacher.iter().map(|t| t * t).sum();

@@ -25,7 +25,7 @@ impl Default for ChannelWise {
 impl FeatureLoss for ChannelWise {
     fn add(&self, features: &Features, share: f64, gradient: &mut [f32]) -> f64 {
         let (len, t) = (features.image_len(), self.temperature);
-        let weight = self.weight * share * t * t / (features.channels * features.images) as f64;
+        let weight = self.weight * share * t * t / (features.channels * features.whole) as f64;
         let images = features.student.par_chunks_exact(len).zip(features.teacher.par_chunks_exact(len));
         let parts: Vec<f64> = gradient
             .par_chunks_exact_mut(len)

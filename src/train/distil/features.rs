@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::data::Target;
+use crate::workers::Workers;
 
 /// A map inside the student, brought to the teacher's channels, beside the teacher's.
 pub(super) struct Features<'a> {
@@ -10,8 +11,12 @@ pub(super) struct Features<'a> {
     pub student: &'a [f32],
     /// The teacher's, of the same shape.
     pub teacher: &'a [f32],
-    /// Images of the batch.
+    /// Images of this worker's share of the batch.
     pub images: usize,
+    /// Images of the whole batch.
+    pub whole: usize,
+    /// Who shares the batch.
+    pub workers: &'a Workers,
     /// Rows and columns.
     pub grid: (usize, usize),
     /// Channels of the teacher.
@@ -26,8 +31,8 @@ pub(super) struct Features<'a> {
 
 /// A loss on feature maps.
 pub(super) trait FeatureLoss: Sync {
-    /// The loss, weighted and multiplied by `share`; its gradient with respect to the student's map is added to
-    /// `gradient`.
+    /// This worker's part of the loss, weighted and multiplied by `share`; its gradient with respect to the student's map is
+    /// added to `gradient`.
     fn add(&self, features: &Features, share: f64, gradient: &mut [f32]) -> f64;
 }
 
@@ -37,7 +42,7 @@ impl Features<'_> {
         self.grid.0 * self.grid.1 * self.channels
     }
 
-    /// The squared distance of both maps by the teacher's squared norm, counted over the cells that `mask`
+    /// The squared distance of both maps by the teacher's squared norm on all workers, counted over the cells that `mask`
     /// (`[image][row][column]`) has, times `weight`; its gradient is added to `gradient`. Of no cells it is 0.
     ///
     /// The teacher's norm makes one weight fit nets whose activations are of any size.
@@ -58,7 +63,10 @@ impl Features<'_> {
         };
         // Collected in order, so that the sum is the same for any number of threads.
         let parts: Vec<(f64, f64)> = (0..self.images).into_par_iter().map(sums).collect();
-        let (distance, norm) = parts.iter().fold((0.0, 0.0), |(d, n), part| (d + part.0, n + part.1));
+        let (distance, own_norm) = parts.iter().fold((0.0, 0.0), |(d, n), part| (d + part.0, n + part.1));
+        let mut norm = [own_norm];
+        self.workers.sum(&mut norm);
+        let [norm] = norm;
         if norm == 0.0 {
             return 0.0;
         }
@@ -102,6 +110,8 @@ pub(super) mod tests {
                 student,
                 teacher: &self.teacher,
                 images: 2,
+                whole: 2,
+                workers: &Workers::alone(),
                 grid: (3, 4),
                 channels: 2,
                 anchors: &[[30.0, 30.0], [60.0, 20.0]],

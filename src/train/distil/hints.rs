@@ -8,6 +8,7 @@ use yoloslim_core::graph::Graph;
 use yoloslim_core::{Error, Result};
 
 use super::matching::stride;
+use crate::model::HeadMap;
 
 /// Layers whose maps are compared, as it is written: `head0` for the input of the last convolution before head 0, `60`
 /// for layer 60 of both nets, `52:60` for layer 52 of the student and 60 of the teacher.
@@ -74,6 +75,13 @@ pub(super) struct Pair {
     pub channels: (usize, usize),
     /// Anchors in pixels of the student's heads on the same grid; of all heads where none has that grid.
     pub anchors: Vec<[f32; 2]>,
+}
+
+impl Pair {
+    /// The teacher's map of no images.
+    pub fn empty(&self) -> HeadMap {
+        HeadMap { rows: 1, cols: 1, channels: self.channels.1, values: Vec::new() }
+    }
 }
 
 /// The layers to compare; the inputs of all heads' last convolutions when `layers` names none.

@@ -2,6 +2,7 @@
 
 mod adaptation;
 mod bounded_box;
+mod cache;
 mod channel_wise;
 mod features;
 mod heads;
@@ -36,6 +37,7 @@ use crate::model::{HeadMap, Tape, TrainNet};
 use crate::train::LossOptions;
 use crate::workers::Workers;
 use adaptation::Adaptation;
+use cache::Cache;
 use features::Features;
 use heads::{Heads, Totals};
 use hints::Pair;
@@ -96,8 +98,10 @@ fn fit(teacher: &Graph, student: &Graph, options: &DistilOptions) -> Result<(Opt
 
 /// A student's forward pass over a batch.
 pub(super) struct Lesson<'a> {
-    /// Images of the batch.
+    /// Images of this worker's share of the batch.
     pub count: usize,
+    /// Images of the whole batch.
+    pub whole: usize,
     /// Width and height of the input in pixels.
     pub size: (usize, usize),
     /// The objects of the batch.
@@ -122,13 +126,13 @@ impl Distillation {
     pub fn new(teacher: Network, student: &Graph, options: &DistilOptions, workers: &Workers) -> Result<Self> {
         let (matching, hints) = fit(&teacher.graph, student, options)?;
         let losses = options.losses_or_default();
-        if !hints.is_empty() && workers.size() > 1 {
-            return Err(Error::at("--distil", "several workers can't share losses on maps inside the nets")
-                .fix("choose losses on heads, soft-targets say, or train by one process"));
-        }
         let channels: Vec<_> = hints.iter().map(|pair| pair.channels).collect();
         Ok(Self {
-            teacher: Teacher::new(teacher, hints.iter().map(|pair| pair.teacher).collect()),
+            teacher: Teacher::new(
+                teacher,
+                hints.iter().map(|pair| pair.teacher).collect(),
+                options.cache.as_deref().map(Cache::open).transpose()?,
+            ),
             matching,
             adaptation: Adaptation::new(&channels),
             hints,
@@ -152,7 +156,7 @@ impl Distillation {
     ) -> Result<FeatureGradients> {
         let View { heads, maps } = match lesson.count {
             // A worker whose share of a batch is empty.
-            0 => View { heads: lesson.maps.to_vec(), maps: Vec::new() },
+            0 => View { heads: lesson.maps.to_vec(), maps: self.hints.iter().map(Pair::empty).collect() },
             count => {
                 let View { heads, maps } = self.teacher.look(tape.images(), count, lesson.size)?;
                 let aligned = self.matching.as_ref().map(|matching| matching.align(heads));
@@ -200,12 +204,14 @@ impl Distillation {
             )
             .fix("train at a multiple of both nets' strides"));
         }
-        self.adaptation.fit(index, student, &teacher.values);
+        self.adaptation.fit(index, student, &teacher.values, &self.workers);
         let adapted = self.adaptation.forward(index, student);
         let features = Features {
             student: &adapted,
             teacher: &teacher.values,
             images: lesson.count,
+            whole: lesson.whole,
+            workers: &self.workers,
             grid: (teacher.rows, teacher.cols),
             channels,
             anchors: &pair.anchors,
@@ -225,6 +231,11 @@ impl Distillation {
     /// Moves the adaptation layers by the gradients that were gathered.
     pub(super) fn update(&mut self, step: &SgdStep) {
         self.adaptation.update(step);
+    }
+
+    /// Adds up what all workers have gathered, before it is looked at.
+    pub(super) fn collect(&mut self) {
+        self.adaptation.collect(&self.workers);
     }
 
     /// Forgets the gradients that were gathered, and layers that a batch without numbers was fitted to.

@@ -29,6 +29,9 @@ pub struct DistilOptions {
     pub losses: Vec<DistilLoss>,
     /// Where losses on features look; at the inputs of all heads' last convolutions when empty.
     pub hint_layers: Vec<HintLayer>,
+    /// A folder that keeps what the teacher makes of each image, for when the same image comes again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<PathBuf>,
 }
 
 /// The files of a teacher.
@@ -234,7 +237,7 @@ mod tests {
     #[test]
     fn options_come_back_from_toml_and_a_loss_may_be_there_once() {
         let hint_layers = vec![HintLayer::Head(0), HintLayer::Layers { student: 3, teacher: 5 }];
-        let options = DistilOptions { teacher: None, losses: DistilLoss::all(), hint_layers };
+        let options = DistilOptions { teacher: None, losses: DistilLoss::all(), hint_layers, cache: None };
         let text = toml::to_string(&options).unwrap();
         assert_eq!(toml::from_str::<DistilOptions>(&text).unwrap(), options);
         let twice = DistilOptions { losses: [DistilLoss::all(), DistilLoss::all()].concat(), ..options };

@@ -55,7 +55,8 @@ impl Lecture {
             maps.iter().map(|map| HeadMap { values: vec![0.0; map.values.len()], ..*map }).collect();
         let (heads, hard): (Vec<&Yolo>, _) = (self.heads.iter().collect(), LossOptions::default());
         let targets = &self.targets;
-        let lesson = Lesson { count: 2, size: (32, 32), targets, heads: &heads, maps: &maps, hard: &hard, share: 1.0 };
+        let lesson =
+            Lesson { count: 2, whole: 2, size: (32, 32), targets, heads: &heads, maps: &maps, hard: &hard, share: 1.0 };
         let features = self.distillation.teach(&lesson, &mut self.net, &mut tape, &mut slopes).unwrap();
         let mut gradient = vec![0.0; self.net.layout().parameters()];
         self.net.backward_observed(tape, slopes, features, &mut gradient, &mut |_, _| {});
