@@ -7,6 +7,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+#[global_allocator]
+static ALLOCATOR: yoloslim_kernels::HugePages = yoloslim_kernels::HugePages;
+
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     match cli.run() {

@@ -34,6 +34,7 @@
 mod activation;
 mod channels;
 mod conv;
+mod huge_pages;
 mod norm;
 mod optimiser;
 mod path;
@@ -47,6 +48,7 @@ pub use channels::{add_into, copy, copy_channels, fill, nchw_to_nhwc, nhwc_to_nc
 pub use conv::{
     Epilogue, PackedConv, Scratch, conv_backward_data, conv_backward_weights, conv_forward, conv_forward_once,
 };
+pub use huge_pages::HugePages;
 pub use norm::{
     BatchNormView, channel_mean_variance, channel_sums, norm_activate, norm_activate_backward,
     norm_activate_backward_frozen, norm_activate_backward_shared,

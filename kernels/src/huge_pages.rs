@@ -1,0 +1,146 @@
+//! Memory in huge pages.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+
+/// The system's allocator, which asks for huge pages for large blocks.
+///
+/// Weights and activations are read from end to end once a step; in pages of 4 KiB the processor looks up an address
+/// for every 64 cache lines of them, and the kernel is called for every page that is written for the first time. A
+/// program that trains or detects had better be linked with it:
+///
+/// ```
+/// #[global_allocator]
+/// static ALLOCATOR: yoloslim_kernels::HugePages = yoloslim_kernels::HugePages;
+/// # assert_eq!(vec![0_u8; 5 << 20].iter().max(), Some(&0));
+/// ```
+///
+/// Only Linux has such pages for the asking; elsewhere it is the system's allocator.
+pub struct HugePages;
+
+/// Bytes of a huge page, on x86-64 and on ARM with pages of 4 KiB.
+const PAGE: usize = 2 << 20;
+/// Bytes from which on a block gets pages of its own.
+const LARGE: usize = 2 * PAGE;
+
+/// What is allocated for a large block: whole huge pages.
+fn whole_pages(layout: Layout) -> Option<Layout> {
+    if !cfg!(target_os = "linux") || layout.size() < LARGE {
+        return None;
+    }
+    let size = layout.size().checked_next_multiple_of(PAGE)?;
+    Layout::from_size_align(size, layout.align().max(PAGE)).ok()
+}
+
+/// Asks for huge pages; a system that has none goes on with small ones.
+fn advise(block: *mut u8, size: usize) {
+    #[cfg(target_os = "linux")]
+    if !block.is_null() {
+        // SAFETY: the block was just allocated, in whole pages, and the advice changes nothing that can be read.
+        unsafe { libc::madvise(block.cast(), size, libc::MADV_HUGEPAGE) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (block, size);
+}
+
+// SAFETY: blocks come from the system's allocator, by the same layout when they are given back: what is made of a layout
+// depends on it alone.
+unsafe impl GlobalAlloc for HugePages {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let Some(pages) = whole_pages(layout) else {
+            // SAFETY: as the caller promises.
+            return unsafe { System.alloc(layout) };
+        };
+        // SAFETY: a large layout has a size.
+        let block = unsafe { System.alloc(pages) };
+        advise(block, pages.size());
+        block
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if whole_pages(layout).is_none() {
+            // SAFETY: as the caller promises.
+            return unsafe { System.alloc_zeroed(layout) };
+        }
+        // SAFETY: as the caller promises. The advice must come before the first write.
+        let block = unsafe { self.alloc(layout) };
+        if !block.is_null() {
+            // SAFETY: the block is as large as that.
+            unsafe { block.write_bytes(0, layout.size()) };
+        }
+        block
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises, and as it was allocated.
+        unsafe { System.dealloc(block, whole_pages(layout).unwrap_or(layout)) };
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as the caller promises, the size fits the alignment.
+        let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        match (whole_pages(layout), whole_pages(new)) {
+            // SAFETY: as the caller promises, and as it was allocated.
+            (None, None) => unsafe { System.realloc(block, layout, size) },
+            (Some(before), Some(after)) if before.size() == after.size() => block,
+            _ => {
+                // SAFETY: as the caller promises.
+                let moved = unsafe { self.alloc(new) };
+                if !moved.is_null() {
+                    // SAFETY: both blocks have so many bytes and are two.
+                    unsafe {
+                        block.copy_to_nonoverlapping(moved, layout.size().min(size));
+                        self.dealloc(block, layout);
+                    }
+                }
+                moved
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A block of `size` bytes that count from `first`, checked and given back.
+    struct Block(*mut u8, Layout);
+
+    impl Block {
+        fn filled(size: usize) -> Self {
+            let layout = Layout::from_size_align(size, 8).unwrap();
+            let block = unsafe { HugePages.alloc(layout) };
+            assert!(!block.is_null());
+            (0..size).for_each(|at| unsafe { *block.add(at) = at as u8 });
+            Self(block, layout)
+        }
+
+        fn resized(self, size: usize) -> Self {
+            let block = unsafe { HugePages.realloc(self.0, self.1, size) };
+            let kept = self.1.size().min(size);
+            assert!((0..kept).all(|at| unsafe { *block.add(at) } == at as u8), "{} to {size}", self.1.size());
+            (kept..size).for_each(|at| unsafe { *block.add(at) = at as u8 });
+            Self(block, Layout::from_size_align(size, 8).unwrap())
+        }
+    }
+
+    #[test]
+    fn blocks_keep_what_is_in_them_when_they_grow_and_shrink_over_the_bounds() {
+        let mut block = Block::filled(1000);
+        for size in [LARGE - 1, LARGE, LARGE + 1, LARGE + PAGE - 1, 3 * LARGE + 7, LARGE, 5000, LARGE + 5, 10] {
+            block = block.resized(size);
+            assert!(size < LARGE || !cfg!(target_os = "linux") || block.0.addr().is_multiple_of(PAGE));
+        }
+        unsafe { HugePages.dealloc(block.0, block.1) };
+    }
+
+    #[test]
+    fn a_zeroed_block_is_zero_where_others_were_before() {
+        for size in [100, LARGE, LARGE + 12345] {
+            let block = Block::filled(size);
+            unsafe { HugePages.dealloc(block.0, block.1) };
+            let zeroed = unsafe { HugePages.alloc_zeroed(block.1) };
+            assert!((0..size).all(|at| unsafe { *zeroed.add(at) } == 0), "{size}");
+            unsafe { HugePages.dealloc(zeroed, block.1) };
+        }
+    }
+}
