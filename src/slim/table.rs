@@ -11,16 +11,22 @@ const NAME: usize = 11;
 /// is the result is marked.
 #[must_use]
 pub fn table(record: &RunRecord) -> String {
-    let name = record.stages.iter().map(|stage| stage.name.len() + 1).fold(NAME, usize::max);
+    let last = record.stages.last().map(|stage| &stage.name);
+    let marked = record.result().map(|stage| &stage.name).filter(|name| Some(*name) != last);
+    let named = |stage: &StageRecord| match Some(&stage.name) == marked {
+        true => format!("{}*", stage.name),
+        false => stage.name.clone(),
+    };
+    let name = record.stages.iter().map(|stage| named(stage).len() + 1).fold(NAME, usize::max);
     let mut out = format!(
         "{:<name$}{:>8}{:>8}{:>9}{:>11}{:>9}{:>10}{:>9}\n",
         "stage", "mAP50", "mAP", "small", "params", "BFLOPs", "MB", "ms/image"
     );
-    let last = record.stages.last().map(|stage| &stage.name);
-    let marked = record.result().map(|stage| &stage.name).filter(|name| Some(*name) != last);
     for stage in &record.stages {
-        let mark = if Some(&stage.name) == marked { "  <- the result" } else { "" };
-        let _ = writeln!(out, "{:<name$}{}{mark}", stage.name, figures(stage));
+        let _ = writeln!(out, "{:<name$}{}", named(stage), figures(stage));
+    }
+    if marked.is_some() {
+        out.push_str("* the result: what came after it lost too much\n");
     }
     out
 }
@@ -50,14 +56,19 @@ mod tests {
         let stage = |name: &str| StageRecord { name: name.to_owned(), params: 1234, ..StageRecord::default() };
         let stages = ["baseline", "pruned-10", "fine-tuned-10", "fine-tuned-11"].map(stage).to_vec();
         let mut record = RunRecord { stages, ..RunRecord::default() };
-        let columns = |text: &str| text.lines().skip(1).map(|line| line.find("1234")).collect::<Vec<_>>();
+        let columns = |text: &str| text.lines().skip(1).take(4).map(|line| line.find("1234")).collect::<Vec<_>>();
         let text = table(&record);
         assert!(columns(&text).windows(2).all(|pair| pair[0] == pair[1] && pair[0].is_some()), "{text}");
-        assert!(!text.contains("<-"), "{text}");
+        assert!(!text.contains('*'), "{text}");
         record.result = Some("fine-tuned-10".to_owned());
         let text = table(&record);
-        let marked: Vec<&str> = text.lines().filter(|line| line.ends_with("<- the result")).collect();
-        assert!(marked.len() == 1 && marked[0].starts_with("fine-tuned-10 "), "{text}");
+        assert!(columns(&text).windows(2).all(|pair| pair[0] == pair[1]), "{text}");
+        let marked: Vec<&str> = text.lines().filter(|line| line.contains('*')).collect();
+        assert!(
+            marked.len() == 2 && marked[0].starts_with("fine-tuned-10* ") && marked[1].contains("result"),
+            "{text}"
+        );
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
     }
 
     #[test]
