@@ -57,7 +57,7 @@ impl Detector {
     /// # Errors
     /// A net without a `[yolo]` layer, or that does not take RGB images; a size that does not fit the net.
     pub fn new(network: &Network, options: DetectOptions) -> Result<Self> {
-        Self::with_engine(network, prepare(network, options.size)?, options)
+        Self::with_engine(network, prepare(network, &options)?, options)
     }
 
     /// Finds objects by what another engine makes of the net; the input is of the engine's size.
@@ -90,7 +90,7 @@ impl Detector {
     /// # Errors
     /// A net that does not fit the input size.
     pub fn replace_weights(&mut self, network: &Network) -> Result<()> {
-        self.engine = prepare(network, self.options.size)?;
+        self.engine = prepare(network, &self.options)?;
         Ok(())
     }
 
@@ -166,11 +166,10 @@ impl Detector {
     }
 }
 
-fn prepare(network: &Network, size: Option<(usize, usize)>) -> Result<Box<dyn Engine>> {
-    Ok(Box::new(match size {
-        Some((width, height)) => Predictor::with_size(network, width, height)?,
-        None => Predictor::new(network),
-    }))
+fn prepare(network: &Network, options: &DetectOptions) -> Result<Box<dyn Engine>> {
+    let input = network.graph.input;
+    let size = options.size.unwrap_or((input.width, input.height));
+    Ok(Box::new(Predictor::with_size(network, size, options.batch)?))
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ use yoloslim_kernels::{
     norm_activate, norm_activate_backward,
 };
 
+#[global_allocator]
+static ALLOCATOR: yoloslim_kernels::HugePages = yoloslim_kernels::HugePages;
+
 /// `(image size / feature map size, channels in, channels out, kernel)` of each convolution of yolov3-tiny.
 const LAYERS: [(usize, usize, usize, usize); 13] = [
     (1, 3, 16, 3),

@@ -14,6 +14,9 @@ use yoloslim_kernels::{
     norm_activate_backward, upsample_nearest,
 };
 
+#[global_allocator]
+static ALLOCATOR: yoloslim_kernels::HugePages = yoloslim_kernels::HugePages;
+
 /// The least seconds of a few runs.
 fn seconds(mut run: impl FnMut()) -> f64 {
     run();

@@ -42,8 +42,8 @@ fn advise(block: *mut u8, size: usize) {
     let _ = (block, size);
 }
 
-// SAFETY: blocks come from the system's allocator, by the same layout when they are given back: what is made of a layout
-// depends on it alone.
+// SAFETY: blocks come from the system's allocator. `whole_pages` is a function of the layout alone, so they are given back by
+// the layout that they were taken by.
 unsafe impl GlobalAlloc for HugePages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(pages) = whole_pages(layout) else {

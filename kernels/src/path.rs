@@ -95,7 +95,6 @@ macro_rules! for_each_path {
     ) => {
         $(#[$doc])*
         $seen fn $name(path: $crate::path::Path, $($argument: $type),*) $(-> $output)? {
-            use $crate::path::Path;
             #[inline(always)]
             fn body($($argument: $type),*) $(-> $output)? $body
             #[cfg(target_arch = "x86_64")]
@@ -108,16 +107,17 @@ macro_rules! for_each_path {
             fn on_avx2($($argument: $type),*) $(-> $output)? {
                 body($($argument),*)
             }
+            #[cfg(target_arch = "x86_64")]
             match path {
-                #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Path::Avx512` is only made after the processor was asked for these instructions.
-                Path::Avx512 => unsafe { on_avx512($($argument),*) },
-                #[cfg(target_arch = "x86_64")]
+                $crate::path::Path::Avx512 => return unsafe { on_avx512($($argument),*) },
                 // SAFETY: `Path::Avx2` is only made after the processor was asked for AVX2 and FMA.
-                Path::Avx2 => unsafe { on_avx2($($argument),*) },
-                // Their instructions are there on any processor that they are compiled for.
-                _ => body($($argument),*),
+                $crate::path::Path::Avx2 => return unsafe { on_avx2($($argument),*) },
+                $crate::path::Path::Portable => {}
             }
+            // Elsewhere the instructions are there on any processor that they are compiled for.
+            let _ = path;
+            body($($argument),*)
         }
     };
 }

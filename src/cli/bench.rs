@@ -83,13 +83,10 @@ impl Bench {
 
 fn infer(knobs: Knobs, term: Term) -> Result<()> {
     let network = Network::random(&knobs.cfg, 0)?;
-    let mut predictor = match knobs.size {
-        Some(size) => {
-            Predictor::with_size(&network, size.width, size.height).map_err(|e| e.inside(knobs.cfg.display()))?
-        }
-        None => Predictor::new(&network),
-    };
-    let (input, batch) = (predictor.input(), usize::from(knobs.batch));
+    let (own, batch) = (network.graph.input, usize::from(knobs.batch));
+    let size = knobs.size.map_or((own.width, own.height), Into::into);
+    let mut predictor = Predictor::with_size(&network, size, batch).map_err(|e| e.inside(knobs.cfg.display()))?;
+    let input = predictor.input();
     let images = noise(batch * input.len());
     let times = time(knobs.steps.into(), term, || {
         predictor.heads(&images, batch);

@@ -103,7 +103,7 @@ impl Heads {
             )
             .fix("give images of that size")),
             None if same_size => Ok(Box::new(Predictor::new(network))),
-            None => match Predictor::with_size(network, width, height) {
+            None => match Predictor::with_size(network, (width, height), 1) {
                 Ok(predictor) => Ok(Box::new(predictor)),
                 Err(e) => Err(e.inside(self.input.display())),
             },

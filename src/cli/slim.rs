@@ -51,7 +51,7 @@ pub struct Slim {
     #[command(flatten)]
     distil: DistilKnobs,
     /// Fine-tune without a teacher; else the baseline teaches, or the net that --teacher names
-    #[arg(long, help_heading = "Distillation", conflicts_with_all = ["teacher", "distil"])]
+    #[arg(long, help_heading = "Distillation", conflicts_with_all = ["teacher", "distil", "hint_layers", "teacher_cache"])]
     no_teacher: bool,
     #[command(flatten)]
     prune: PruneKnobs,

@@ -99,7 +99,7 @@ impl Fusion {
         self.pooled[layer]
     }
 
-    /// The layer whose map is written in this layer's turn.
+    /// The layer whose map this layer writes: its own, or that of the layer whose work it does.
     pub fn written(&self, layer: usize) -> usize {
         self.residual[layer].map(|(shortcut, _)| shortcut).or(self.pooled[layer]).unwrap_or(layer)
     }

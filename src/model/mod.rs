@@ -180,6 +180,56 @@ mod tests {
     }
 
     #[test]
+    fn convolutions_pool_their_maps_where_nobody_else_reads_them() {
+        // Max poolings with and without padding, of a map with an odd side, of one read twice, of one that does not rise.
+        const POOLED: &str = "[net]\nwidth=48\nheight=40\n\
+            [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\npad=1\nactivation=leaky\n\
+            [maxpool]\nsize=2\nstride=2\n\
+            [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\npad=1\nactivation=relu\n\
+            [maxpool]\nsize=2\nstride=2\npadding=0\n\
+            [convolutional]\nfilters=8\nsize=1\nactivation=linear\n\
+            [maxpool]\nsize=2\nstride=2\n\
+            [convolutional]\nfilters=8\nsize=3\npad=1\nactivation=leaky\n\
+            [maxpool]\nsize=2\nstride=2\n\
+            [route]\nlayers=1\n\
+            [convolutional]\nfilters=8\nsize=3\npad=1\nactivation=mish\n\
+            [maxpool]\nsize=2\nstride=2\n\
+            [convolutional]\nfilters=7\nsize=1\nactivation=linear\n\
+            [yolo]\nmask=0\nanchors=4,4\nclasses=2\n\
+            [route]\nlayers=-2\n\
+            [maxpool]\nsize=2\nstride=2\n";
+        let network = Network::initialise(Cfg::parse(POOLED.as_bytes()).unwrap(), 3).unwrap();
+        let mut predictor = Predictor::with_size(&network, (48, 40), 2).unwrap();
+        let fusion = Fusion::new(&network.graph, &Program::new(&network.graph));
+        let layers = network.graph.layers.len();
+        let fused: Vec<usize> = (0..layers).filter(|&l| fusion.done_elsewhere(l)).collect();
+        assert_eq!(fused, [1, 3, 5], "an odd side, a map that is a head and an activation that falls stay");
+        let images = noise(2 * 3 * 48 * 40, 5);
+        let mut plain = vec![Vec::new(); layers];
+        let heads = predictor.heads_observed(&images, 2, &mut |layer, map| plain[layer] = map.to_vec());
+        let alike = |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+        for asked in [vec![], vec![0], vec![1], vec![2, 3], (0..layers - 1).filter(|l| !plain[*l].is_empty()).collect()]
+        {
+            let (fused, maps) = predictor.heads_with(&images, 2, &asked);
+            assert!(alike(&fused[0].values, &heads[0].values), "{asked:?}");
+            for (layer, map) in asked.iter().zip(&maps) {
+                assert!(alike(&map.values, &plain[*layer]), "layer {layer} of {asked:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_net_without_heads_may_end_in_a_layer_that_passes_a_map_on() {
+        for last in ["[dropout]\nprobability=.5\n", "[route]\nlayers=-1\n"] {
+            let cfg =
+                format!("[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=4\nsize=1\nactivation=linear\n{last}");
+            let network = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 3).unwrap();
+            let heads = Predictor::new(&network).heads(&noise(8 * 8 * 3, 1), 1);
+            assert_eq!((heads.len(), heads[0].values.len()), (1, 8 * 8 * 4));
+        }
+    }
+
+    #[test]
     fn the_gradient_of_a_loss_on_inner_maps_agrees_with_finite_differences_in_any_number_of_segments() {
         let images = noise(2 * 3 * 256, 1);
         let asked = [1, 3, 4, 10, 15];

@@ -79,29 +79,31 @@ impl Predictor {
     /// Prepares a network at its cfg's input size.
     #[must_use]
     pub fn new(network: &Network) -> Self {
-        Self::with_graph(network, network.graph.clone(), PackedConv::new)
+        Self::with_graph(network, network.graph.clone(), 1, PackedConv::new)
     }
 
     /// [`Predictor::new`] by direct sums alone: slower, but ready sooner, in a quarter of the memory, and with the least
     /// rounding. For a single image.
     #[must_use]
     pub fn direct(network: &Network) -> Self {
-        Self::with_graph(network, network.graph.clone(), PackedConv::direct)
+        Self::with_graph(network, network.graph.clone(), 1, PackedConv::direct)
     }
 
-    /// Prepares a network at another input size.
+    /// Prepares a network at another input size, (width, height), for `count` images at a time: others may be fewer or more,
+    /// but are not what its algorithms were chosen for.
     ///
     /// # Errors
     /// A size that does not fit the graph.
-    pub fn with_size(network: &Network, width: usize, height: usize) -> Result<Self> {
-        Ok(Self::with_graph(network, network.graph.resized(&network.cfg, width, height)?, PackedConv::new))
+    pub fn with_size(network: &Network, (width, height): (usize, usize), count: usize) -> Result<Self> {
+        let graph = network.graph.resized(&network.cfg, width, height)?;
+        Ok(Self::with_graph(network, graph, count, PackedConv::new))
     }
 
-    fn with_graph(network: &Network, graph: Graph, pack: fn(&ConvShape, &[f32]) -> PackedConv) -> Self {
+    fn with_graph(network: &Network, graph: Graph, count: usize, pack: fn(&ConvShape, &[f32]) -> PackedConv) -> Self {
         let mut convolutions: Vec<Option<Packed>> = (0..graph.layers.len()).map(|_| None).collect();
         for (i, c) in graph.convolutions() {
             let (kernel, bias) = network.conv(i).folded();
-            let shape = kernels::conv_shape(c, graph.input_shape(i), 1);
+            let shape = kernels::conv_shape(c, graph.input_shape(i), count);
             convolutions[i] = Some(Packed { conv: pack(&shape, &kernel), bias });
         }
         let program = Program::new(&graph);

@@ -33,7 +33,9 @@ impl Program {
         }
         let heads: Vec<Source> = graph.heads().map(|(i, _)| home[i]).collect();
         let mut head = vec![false; graph.layers.len()];
-        heads.iter().filter_map(|h| h.layer()).for_each(|h| head[h] = true);
+        // A net without heads gives its last map.
+        let last = home.last().filter(|_| heads.is_empty());
+        heads.iter().chain(last).filter_map(|h| h.layer()).for_each(|h| head[h] = true);
         Self { home, readers, head, heads }
     }
 

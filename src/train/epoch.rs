@@ -61,6 +61,8 @@ impl EpochSoFar {
             let (batch, number) = (batch?, self.done);
             let images = batch.whole;
             let Stepped { parts, defect, stop } = trainer.step(batch, number + 1 == all)?;
+            let complaint = trainer.distillation.as_mut().and_then(Distillation::complaint);
+            complaint.iter().for_each(|complaint| observe(Event::Warning(&complaint.to_string())));
             self.done += 1;
             match defect {
                 Some(defect) => {

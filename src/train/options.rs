@@ -131,6 +131,14 @@ impl TrainOptions {
                  images; give --batch {images} or fewer"
             ));
         }
+        let cached = self.distil.as_ref().is_some_and(|distil| distil.cache.is_some());
+        if cached && self.augment_epochs.is_none() && self.augment != Augment::none() {
+            warnings.push(
+                "--teacher-cache: augmented images never come again in a run, so that the folder grows with every epoch; give \
+                 --augment-epochs, or leave it out unless another run has the same seed"
+                    .to_owned(),
+            );
+        }
         if accumulate > batches.max(1) {
             warnings.push(format!(
                 "--accumulate {accumulate} is more than the {batches} batches of an epoch: each epoch is one update, which \

@@ -25,8 +25,6 @@ pub(super) struct Trainer {
     gradients: Vec<f32>,
     /// Micro-batches since the last update.
     gathered: usize,
-    /// Those of them whose gradients are gathered; the others were no numbers.
-    useful: usize,
     /// The statistics as they were at the last update.
     statistics_before: Vec<f32>,
     pub velocity: Vec<f32>,
@@ -74,7 +72,6 @@ impl Trainer {
             options: options.clone(),
             heads,
             gathered: 0,
-            useful: 0,
             statistics_before: Vec::new(),
             interrupt: Interrupt::never(),
             only_rate: None,
@@ -140,7 +137,6 @@ impl Trainer {
             return Ok(Stepped { parts, defect: Some(Defect::Loss), stop });
         }
         slopes.iter_mut().flat_map(|s| &mut s.values).for_each(|v| *v *= weight);
-        self.useful += 1;
         let mut sums = GradientSums::new(&self.workers, self.gradients.len());
         self.net.backward_observed(tape, slopes, features, &mut self.gradients, &mut |from, gradients| {
             if due {
@@ -164,13 +160,12 @@ impl Trainer {
         self.gradients.fill(0.0);
         self.net.statistics_mut().copy_from_slice(&self.statistics_before);
         self.distillation.iter_mut().for_each(Distillation::drop_gathered);
-        self.useful = 0;
     }
 
     /// Counts an update that is `due`, made or left out.
     fn finish_update(&mut self, due: bool) {
         if due {
-            (self.gathered, self.useful) = (0, 0);
+            self.gathered = 0;
             self.updates += 1;
         }
     }

@@ -57,6 +57,7 @@ impl<'a> Epilogue<'a> {
         let (channels, len) = (shape.channels_out, shape.output_len());
         let even = shape.out_height().is_multiple_of(2) && shape.out_width().is_multiple_of(2);
         assert!(!self.pooled || even, "a pooled output has even sides: {shape:?}");
+        assert!(!self.pooled || self.residual.is_none(), "a residual can't be added to a pooled output");
         assert_eq!(y, if self.pooled { len / 4 } else { len }, "output of {shape:?}");
         assert!(
             self.bias.is_none_or(|bias| bias.len() == channels),

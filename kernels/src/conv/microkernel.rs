@@ -41,9 +41,10 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// What is multiplied by after this, to be fetched into the L2 cache while this is multiplied: `step` values more at each
-/// step of the depth. Weights are read from memory but once, so nothing else brings them in time.
+/// What is multiplied by after this, to be fetched into the L2 cache meanwhile: at each step of the depth `at` is fetched and
+/// moves on by `step` values. Weights are read from memory but once, so nothing else brings them in time.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only AVX-512 multiplies so fast that it must"))]
 pub(crate) struct Next {
     pub(crate) at: *const f32,
     pub(crate) step: usize,
@@ -64,6 +65,7 @@ impl Next {
 
 /// Packed columns: some panels, one after the other.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "see `Next`"))]
 pub(crate) struct Columns<'a> {
     pub(crate) panels: usize,
     pub(crate) values: &'a [f32],

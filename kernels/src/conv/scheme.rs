@@ -89,13 +89,14 @@ impl Scheme {
         let tiles = self.tiles(shape);
         match self {
             Self::Plain => return tiles * self.products() * 3 <= pixels * 9 * 2,
-            // Sums of the gradient of weights stay in a cache, and are transformed from there.
+            // What decides there is how many weights are read for few tiles; in their gradient the sums over tiles, more of
+            // which are multiplied here, are transformed from the cache.
             Self::Small if work == Work::Weights => return false,
             Self::Small => return tiles * self.products() * 3 <= pixels * 9 * 2,
             Self::Strided | Self::StridedData => {}
         }
-        // Costs for each pair of channels. On small maps the memory that weights lie in decides, of which there are nine
-        // times as many; with few channels the transforms do.
+        // Costs for each pair of channels. On small maps the memory decides that the weights lie in, 81 transformed ones for
+        // nine; with few channels the transforms do.
         let (pixels, tiles) = (pixels * shape.batch, tiles * shape.batch);
         let transforms = tiles * INPUT / shape.channels_out + tiles * OUTPUT / shape.channels_in;
         let transformed = tiles + transforms + work.weight();

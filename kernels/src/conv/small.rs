@@ -26,18 +26,6 @@ impl Transform<3, 4> for Kernel {
     }
 }
 
-/// `Gt m`, the transpose of [`Kernel`].
-pub(crate) struct KernelGradient;
-
-impl Transform<4, 3> for KernelGradient {
-    #[inline(always)]
-    fn apply<V: Vector>(m: [V; 4]) -> [V; 3] {
-        let half = V::splat(0.5);
-        let sum = m[1].add(m[2]);
-        [sum.mul_add(half, m[0]), m[1].sub(m[2]).mul_add(half, V::splat(0.0)), sum.mul_add(half, m[3])]
-    }
-}
-
 /// `At m`
 pub(crate) struct Output;
 
@@ -45,15 +33,5 @@ impl Transform<4, 2> for Output {
     #[inline(always)]
     fn apply<V: Vector>(m: [V; 4]) -> [V; 2] {
         [m[0].add(m[1].add(m[2])), m[1].sub(m[2]).add(m[3])]
-    }
-}
-
-/// `A y`, the transpose of [`Output`].
-pub(crate) struct OutputGradient;
-
-impl Transform<2, 4> for OutputGradient {
-    #[inline(always)]
-    fn apply<V: Vector>(y: [V; 2]) -> [V; 4] {
-        [y[0], y[0].add(y[1]), y[0].sub(y[1]), y[1]]
     }
 }

@@ -70,6 +70,9 @@ fn check(shape: &ConvShape) -> Result<(), TestCaseError> {
             let epilogue = Epilogue::gradient(false);
             transformed_backward_data(path, scheme, shape, &weights, &dy, &mut dx, epilogue, &scratch);
             prop_assert!(error(&dx, &want_dx) < 1e-3, "data {scheme:?} {path:?} {shape:?}: {}", error(&dx, &want_dx));
+            if scheme == Scheme::Small {
+                continue;
+            }
             dw.fill(0.0);
             weights_gradient::add_by_tiles(path, scheme, shape, &x, &dy, &mut dw, &scratch);
             prop_assert!(

@@ -43,6 +43,7 @@ on_each_path! {
 }
 
 on_each_path! {
+    /// Sums of `N` by `N` points to `M` by `M` pixels, of which the largest of each window of `M / P` by `M / P` are written.
     pub(super) fn output_tile[T: Transform<N, M>, const N: usize, const M: usize, const P: usize] [T, N, M, P] (
         pixels: &[[usize; P]; P],
         m: &[f32],

@@ -74,7 +74,7 @@ impl Tiles {
     /// apart.
     ///
     /// # Panics
-    /// For tiles of an input's gradient, which have no gradient themselves.
+    /// For schemes that weights are not summed up by.
     pub(crate) fn transform_gradient(
         &self,
         path: Path,
@@ -87,9 +87,8 @@ impl Tiles {
         let to = Target { to, panel, plane };
         match self.scheme {
             Scheme::Plain => self.transform_slopes::<transforms::OutputGradient, 4, 6>(path, tile, dy, to),
-            Scheme::Small => self.transform_slopes::<small::OutputGradient, 2, 4>(path, tile, dy, to),
             Scheme::Strided => self.transform_slopes::<strided::OutputGradient, 4, 5>(path, tile, dy, to),
-            Scheme::StridedData => unreachable!("weights are summed over tiles of the forward convolution"),
+            Scheme::Small | Scheme::StridedData => unreachable!("{:?} has no gradient of weights", self.scheme),
         }
     }
 
@@ -208,9 +207,7 @@ pub(crate) fn transform_kernel_gradient(
 ) {
     match scheme {
         Scheme::Plain => kernel_gradient_tile::<transforms::KernelGradient, 6, 3>(path, sums, plane, taps),
-        Scheme::Small => kernel_gradient_tile::<small::KernelGradient, 4, 3>(path, sums, plane, taps),
-        Scheme::Strided | Scheme::StridedData => {
-            kernel_gradient_tile::<strided::KernelGradient, 9, 3>(path, sums, plane, taps)
-        }
+        Scheme::Strided => kernel_gradient_tile::<strided::KernelGradient, 9, 3>(path, sums, plane, taps),
+        Scheme::Small | Scheme::StridedData => unreachable!("{scheme:?} has no gradient of weights"),
     }
 }

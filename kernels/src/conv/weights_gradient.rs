@@ -14,7 +14,7 @@ use crate::share::SharedMut;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Units gathered at a time: 6 rows and 16 columns of them fit the L1 cache together.
+/// Units gathered at a time: 6 or 8 rows and 16 or 32 columns of them fit the L1 cache together.
 const BLOCK: usize = 128;
 /// Values of `M` from which on it is never written as a whole, as it would not fit a cache.
 const FUSED_SUMS: usize = 6_000_000;

@@ -138,12 +138,13 @@ impl Adaptation {
         self.gradients.fill(0.0);
         if !self.parameters.iter().all(|p| p.is_finite()) {
             self.parameters.clear();
+            self.velocity.fill(0.0);
         }
     }
 
-    /// Whether all parameters and gradients are numbers.
+    /// Whether all parameters, velocities and gradients are numbers.
     pub fn is_finite(&self) -> bool {
-        self.parameters.iter().chain(&self.gradients).all(|v| v.is_finite())
+        self.state().into_iter().flatten().all(|v| v.is_finite())
     }
 
     /// Moves the parameters by what was gathered.

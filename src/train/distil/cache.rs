@@ -8,8 +8,8 @@ use yoloslim_core::{Result, files};
 
 use crate::model::HeadMap;
 
-/// Maps of single images by a hash of teacher and image, a safetensors file each: tensors `0`, `1` and so on,
-/// `[row][column][channel]`.
+/// Maps of single images by a hash of teacher and image, a file each: safetensors `0`, `1` and so on,
+/// `[row][column][channel]`, and a checksum.
 ///
 /// Files are written whole or not at all, so any number of processes may share a folder.
 #[derive(Debug)]
@@ -30,7 +30,8 @@ impl Cache {
     /// The maps of an image, if they are there. A damaged file counts as none: it will be written again.
     pub fn read(&self, key: &blake3::Hash) -> Option<Vec<HeadMap>> {
         let bytes = std::fs::read(self.path(key)).ok()?;
-        let tensors = SafeTensors::deserialize(&bytes).ok()?;
+        let (data, checksum) = bytes.split_at_checked(bytes.len().checked_sub(blake3::OUT_LEN)?)?;
+        let tensors = SafeTensors::deserialize(data).ok().filter(|_| blake3::hash(data).as_bytes() == checksum)?;
         let map = |at: usize| {
             let tensor = tensors.tensor(&at.to_string()).ok()?;
             let &[rows, cols, channels] = tensor.shape() else { return None };
@@ -51,7 +52,8 @@ impl Cache {
             let shape = vec![map.rows, map.cols, map.channels];
             (at.to_string(), TensorView::new(Dtype::F32, shape, bytes).expect("a map of its own shape"))
         });
-        let bytes = safetensors::serialize(views, None).expect("names are unique and shapes fit");
+        let mut bytes = safetensors::serialize(views, None).expect("names are unique and shapes fit");
+        bytes.extend(*blake3::hash(&bytes).as_bytes());
         let path = self.path(key);
         files::create_folder(path.parent().unwrap_or(&self.folder))?;
         files::write_whole(&path, &bytes)
@@ -109,7 +111,9 @@ mod tests {
         let key = hash(blake3::Hasher::new(), &[]);
         cache.write(&key, &maps()).unwrap();
         let bytes = std::fs::read(cache.path(&key)).unwrap();
-        for damaged in [&bytes[..bytes.len() - 1], &bytes[..9], b""] {
+        let mut flipped = bytes.clone();
+        flipped[bytes.len() - blake3::OUT_LEN - 3] ^= 1;
+        for damaged in [&bytes[..bytes.len() - 1], &bytes[..9], b"", &flipped] {
             std::fs::write(cache.path(&key), damaged).unwrap();
             assert_eq!(cache.read(&key), None);
         }

@@ -42,7 +42,7 @@ impl Features<'_> {
         self.grid.0 * self.grid.1 * self.channels
     }
 
-    /// The squared distance of both maps by the teacher's squared norm on all workers, counted over the cells that `mask`
+    /// This worker's squared distance of both maps, divided by the teacher's squared norm on all workers, counted over the cells that `mask`
     /// (`[image][row][column]`) has, times `weight`; its gradient is added to `gradient`. Of no cells it is 0.
     ///
     /// The teacher's norm makes one weight fit nets whose activations are of any size.

@@ -104,7 +104,7 @@ pub(super) struct Lesson<'a> {
     pub whole: usize,
     /// Width and height of the input in pixels.
     pub size: (usize, usize),
-    /// The objects of the batch.
+    /// The objects on them.
     pub targets: &'a [Target],
     /// The student's heads and their raw maps.
     pub heads: &'a [&'a Yolo],
@@ -122,7 +122,8 @@ impl Distillation {
     /// Makes `teacher` ready to teach `student`.
     ///
     /// # Errors
-    /// Options out of range; a teacher that does not fit the student, with the reason.
+    /// Options out of range; a teacher that does not fit the student, with the reason; a folder of the cache that can't be
+    /// made.
     pub fn new(teacher: Network, student: &Graph, options: &DistilOptions, workers: &Workers) -> Result<Self> {
         let (matching, hints) = fit(&teacher.graph, student, options)?;
         let losses = options.losses_or_default();
@@ -226,6 +227,11 @@ impl Distillation {
             }
         }
         Ok(self.adaptation.backward(index, student, &gradient))
+    }
+
+    /// Why something beside the losses was given up, told once.
+    pub(super) fn complaint(&mut self) -> Option<Error> {
+        self.teacher.complaint()
     }
 
     /// Moves the adaptation layers by the gradients that were gathered.

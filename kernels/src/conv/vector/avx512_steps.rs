@@ -1,8 +1,9 @@
 //! The inner loop of a product of rows with two panels of columns on AVX-512, in assembly.
 //!
-//! Eight rows and two panels take ten addresses, and one more for what is fetched ahead: with so few registers left the
-//! compiler counts and checks at each step by instructions that take the place of products, and in loops nested for segments
-//! it copies every sum. Here four steps share one count, and sums stay where they are.
+//! Eight rows, two panels, what is fetched ahead, how far that moves on and the count of steps take thirteen registers, all
+//! that assembly may name. The compiler, which needs some for itself, read addresses from the stack, counted and compared
+//! at each step by instructions that take the place of products, and copied every sum at each step where loops for
+//! segments were nested. Here four steps share one count, and sums stay where they are.
 
 use std::arch::asm;
 use std::arch::x86_64::__m512;
@@ -30,7 +31,7 @@ macro_rules! step {
     };
 }
 
-/// Runs `$body`, the instructions of `$many` steps, until `$at`, which counts them up to zero, is there.
+/// Runs `$body`, the instructions of `$many` steps, until `$at` is zero, which starts at minus the number of all steps.
 macro_rules! steps {
     ($many:literal, [$($body:expr),*], ($columns:ident, $others:ident, $at:ident, $next:ident, $far:ident),
      $sums:ident, $rows:ident, [$($i:literal $row:ident $first:ident $second:ident),*]) => {

@@ -52,7 +52,7 @@ pub(crate) trait Vector: Copy {
 
 /// Sixteen `f32`: a row of a tile of the matrix product.
 pub(crate) trait Row: Copy {
-    /// Rows and panels of columns whose sums the registers hold together: 6 or 12, and 1 or 2.
+    /// Rows and panels of columns whose sums the registers hold together: 6 and 1, or 8 and 2.
     const ROWS: usize;
     const PANELS: usize;
     /// Sums that a tile of one panel keeps of each value, 1 or 2: an instruction need not wait for the one before, but for

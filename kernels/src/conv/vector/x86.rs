@@ -15,7 +15,7 @@ pub(crate) mod avx512 {
     pub(crate) type Row = std::arch::x86_64::__m512;
 }
 
-/// A mask of `n` lanes is read from the eight values that end `n` values behind the first zero.
+/// A mask of `n` lanes is the eight values that start `n` values before the first zero.
 static FIRST: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// All bits of the first `count` of eight lanes.
