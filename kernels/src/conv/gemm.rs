@@ -7,6 +7,7 @@ use super::Scratch;
 use super::epilogue::Epilogue;
 use super::grid::Grid;
 use super::microkernel::{Columns, MR, NR, Next, Rows, TOGETHER, multiply, tile};
+use super::panels::Panels;
 use crate::activation::fix_activation;
 use crate::path::{Path, for_each_path};
 use crate::shape::PoolShape;
@@ -20,56 +21,6 @@ const BLOCK: usize = 96;
 const STRIP: usize = 64 * 1024;
 /// Tasks below which the columns are divided too.
 const ENOUGH_TASKS: usize = 24;
-
-/// Weights as columns: `[group][panel of 16 columns][tap][source channel][16]`, missing columns zero.
-pub(crate) struct Panels {
-    values: Vec<f32>,
-    groups: usize,
-    depth: usize,
-    columns: usize,
-}
-
-impl Panels {
-    /// Packs `columns` columns for each group into `values`; `weight(group, column, channel)` gives the weights of all
-    /// taps of the kernel, of which those of the grid are taken.
-    pub(crate) fn pack<'w>(
-        grid: &Grid,
-        groups: usize,
-        columns: usize,
-        weight: impl Fn(usize, usize, usize) -> &'w [f32] + Sync,
-        mut values: Vec<f32>,
-    ) -> Self {
-        let (taps, run) = (grid.taps.len(), grid.run);
-        let panels = columns.div_ceil(NR);
-        values.resize(groups * panels * taps * run * NR, 0.0);
-        values.par_chunks_mut((taps * run * NR).max(1)).enumerate().for_each(|(at, panel)| {
-            let (group, first) = (at / panels, at % panels * NR);
-            if first + NR > columns {
-                panel.fill(0.0);
-            }
-            for channel in 0..run {
-                for column in first..columns.min(first + NR) {
-                    let from = weight(group, column, channel);
-                    for (place, tap) in grid.taps.iter().enumerate() {
-                        panel[(place * run + channel) * NR + column - first] = from[tap.index];
-                    }
-                }
-            }
-        });
-        Self { values, groups, depth: taps * run, columns }
-    }
-
-    /// `count` panels of a group from `panel` on.
-    fn panels(&self, group: usize, panel: usize, count: usize) -> &[f32] {
-        let size = self.depth * NR;
-        &self.values[(group * self.columns.div_ceil(NR) + panel) * size..][..count * size]
-    }
-
-    /// The memory, to pack other weights into.
-    pub(crate) fn into_values(self) -> Vec<f32> {
-        self.values
-    }
-}
 
 /// Computes the whole grid: `dst = act(src * panels + bias) + residual`.
 pub(crate) fn run(path: Path, grid: &Grid, panels: &Panels, src: &[f32], dst: &mut [f32], epilogue: Epilogue) {

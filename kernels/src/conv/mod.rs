@@ -6,6 +6,7 @@ mod gemm;
 mod grid;
 mod microkernel;
 mod packed;
+mod panels;
 #[cfg(test)]
 mod reference;
 mod scheme;
@@ -27,8 +28,8 @@ pub use scratch::Scratch;
 
 use crate::path::Path;
 use crate::shape::ConvShape;
-use gemm::Panels;
 use grid::Grid;
+use panels::{Panels, Weights};
 use scheme::{Scheme, Work};
 pub(crate) use scratch::Buffer;
 use tiles::{Taps, Tiles};
@@ -123,15 +124,15 @@ fn backward_data_on(
         return transformed_backward_data(path, scheme, shape, weights, dy, dx, epilogue, scratch);
     }
     let (inputs, outputs, taps) = (shape.group_in(), shape.group_out(), shape.taps());
-    let taps_of =
-        |group: usize, input: usize, out: usize| &weights[((group * outputs + out) * inputs + input) * taps..][..taps];
+    let columns = Weights { values: weights, group: outputs * inputs * taps, column: taps, channel: inputs * taps };
     let packed = shape.is_depthwise().then(|| depthwise::pack(shape, weights));
     for grid in Grid::backward(shape) {
         if let Some(packed) = &packed {
             depthwise::run(path, &grid, packed, dy, dx, epilogue);
             continue;
         }
-        let panels = Panels::pack(&grid, shape.groups, inputs, taps_of, scratch.take_memory(weights.len()));
+        let memory = scratch.take_memory(weights.len());
+        let panels = Panels::pack(path, &grid, (shape.groups, inputs), columns, memory);
         gemm::run(path, &grid, &panels, dy, dx, epilogue);
         scratch.give_back(panels.into_values());
     }

@@ -1,8 +1,9 @@
 //! Weights in the order that the chosen algorithm reads them.
 
 use super::epilogue::Epilogue;
-use super::gemm::{self, Panels};
+use super::gemm;
 use super::grid::{self, Grid};
+use super::panels::{self, Panels};
 use super::scheme::{Scheme, Work};
 use super::tiles::{Taps, Tiles};
 use super::winograd::{self, Kernel};
@@ -65,10 +66,10 @@ impl PackedConv {
         shape.check();
         assert_eq!(weights.len(), shape.weights_len(), "weights of {shape:?}");
         let (inputs, outputs, taps) = (shape.group_in(), shape.group_out(), shape.taps());
-        let taps_of = |group: usize, out: usize, input: usize| {
-            &weights[((group * outputs + out) * inputs + input) * taps..][..taps]
-        };
-        let panels = |memory| Panels::pack(&Grid::forward(shape), shape.groups, outputs, taps_of, memory);
+        let (column, group) = (inputs * taps, outputs * inputs * taps);
+        let columns = panels::Weights { values: weights, group, column, channel: taps };
+        let size = (shape.groups, outputs);
+        let panels = |memory| Panels::pack(Path::detect(), &Grid::forward(shape), size, columns, memory);
         let weights = if shape.is_depthwise() {
             Weights::Depthwise(depthwise::pack(shape, weights))
         } else if let Some(scheme) = scheme {
