@@ -10,7 +10,7 @@ use yoloslim_core::record::{DataRecord, Environment, EpochRecord, GammaSummary, 
 use yoloslim_core::{Network, Result, cost, files};
 
 use crate::events::EventsFile;
-use crate::model::{time_layers, time_one_image};
+use crate::model::{time_in_turn, time_layers};
 use crate::report::{self, RECORD};
 use crate::samples;
 
@@ -164,7 +164,7 @@ impl<'a> Journal<'a> {
             params: network.parameters(),
             bflops: cost::flops(&network.graph) / 1e9,
             bytes: network.to_weights_file().to_bytes().len(),
-            milliseconds: Some(time_one_image(network) * 1e3),
+            milliseconds: time_in_turn(std::slice::from_ref(network)).first().map(|seconds| seconds * 1e3),
             layer_milliseconds: time_layers(network).into_iter().map(|seconds| seconds * 1e3).collect(),
             gammas: GammaSummary::of_net(&network.graph, gammas),
             evaluation,

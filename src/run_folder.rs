@@ -37,6 +37,9 @@ pub struct RunFolder {
 const CONFIG: &str = "config.toml";
 const START: &str = "start";
 
+/// The names of the classes in a run's folder, one a line.
+pub const CLASS_NAMES: &str = "classes.names";
+
 impl RunFolder {
     /// Makes the folder of a new run and writes what it starts from; of several workers, the leader does.
     ///
@@ -79,11 +82,31 @@ impl RunFolder {
         if workers.leads() {
             sweep(path)?;
         }
-        let parsed = toml::from_str(&files::read_text(&config)?).map_err(|e| {
-            Error::at(config.display(), e.message()).fix("undo what was changed in it, or start a new run")
+        let text = files::read_text(&config)?;
+        let parsed = toml::from_str(&text).map_err(|e| {
+            let cause = e.message().split(", expected").next().unwrap_or_default();
+            Error::at(config.display(), cause).fix(match started_by(&text).as_deref() {
+                Some(command @ ("train" | "slim")) => format!(
+                    "it is a run of `yoloslim {command}`: go on with yoloslim {command} --resume {}; or undo what was changed",
+                    path.display()
+                ),
+                _ => "undo what was changed in it, or start a new run".to_owned(),
+            })
         })?;
         let start = Network::read(&path.join(format!("{START}.cfg")), &path.join(format!("{START}.weights")))?;
         Ok((folder, start, parsed))
+    }
+
+    /// Writes the names of the classes beside the nets, for commands that see no data set; the leader does.
+    ///
+    /// # Errors
+    /// A folder that can't be written.
+    pub fn name_classes(&self, names: &[String]) -> Result<()> {
+        if self._lock.is_none() {
+            return Ok(());
+        }
+        let text: String = names.iter().map(|name| format!("{name}\n")).collect();
+        files::write_whole(&self.path.join(CLASS_NAMES), text.as_bytes())
     }
 
     fn lock(path: &Path) -> Result<Self> {
@@ -102,6 +125,11 @@ impl RunFolder {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The command that started a run with this config.
+fn started_by(config: &str) -> Option<String> {
+    toml::from_str::<RunConfig<toml::Value>>(config).ok()?.command.into_iter().nth(1)
 }
 
 /// Removes drafts of files that a killed process has left in a run's folder and in those of its stages.

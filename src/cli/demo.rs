@@ -51,6 +51,7 @@ impl Demo {
             data.train.samples.len(),
             data.val.samples.len()
         ));
+        folder.name_classes(&data.train.names)?;
         let mut record = new_record(&config.command, &data.train, &data.val);
         let pipeline = Pipeline {
             train: &data.train,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use yoloslim::data::Rgb;
 use yoloslim::detect::{DetectOptions, Detector};
 use yoloslim::draw;
+use yoloslim::run_folder::CLASS_NAMES;
 use yoloslim_core::boxes::Detection;
 use yoloslim_core::{Error, Result, files};
 
@@ -31,7 +32,7 @@ pub struct Detect {
     /// Of two boxes of a class that overlap more, the better one stays
     #[arg(long, default_value_t = 0.45, value_name = "F", value_parser = share::<f64>)]
     iou: f64,
-    /// Class names, one a line
+    /// Class names, one a line [default: classes.names beside the cfg or above it, as runs have it]
     #[arg(long, value_name = "FILE")]
     names: Option<PathBuf>,
     #[command(flatten)]
@@ -71,9 +72,17 @@ impl Detect {
         let mut detector = Detector::new(&network, options).map_err(|e| e.inside(self.net.cfg.display()))?;
         let drawings = self.output.as_deref().map(|folder| Drawings::new(folder, &pictures)).transpose()?;
         let bar = term.progress(pictures.len(), "detecting");
-        let mut all = Vec::new();
+        let (mut all, mut unread) = (Vec::new(), Vec::new());
         for (i, picture) in pictures.iter().enumerate() {
-            let mut image = Rgb::open(picture)?;
+            let mut image = match Rgb::open(picture) {
+                Ok(image) => image,
+                Err(error) if pictures.len() == 1 => return Err(error),
+                Err(error) => {
+                    unread.push(error);
+                    bar.inc();
+                    continue;
+                }
+            };
             let mut detections = detector.detect(&image)?;
             detections.retain(|d| chosen.as_ref().is_none_or(|chosen| chosen.contains(&d.class)));
             if let Some(drawings) = &drawings {
@@ -84,15 +93,24 @@ impl Detect {
             bar.inc();
         }
         bar.finish_and_clear();
+        unread.iter().for_each(|error| term.warn(error));
+        let read = counted(pictures.len() - unread.len(), "picture");
         if self.json {
-            return term::print_json(&all);
+            term::print_json(&all)?;
+        } else {
+            term::print(&all.iter().map(line).collect::<String>())?;
+            term.note(format!("{} in {read}", counted(all.len(), "object")));
         }
-        term::print(&all.iter().map(line).collect::<String>())?;
-        term.note(format!("{} objects in {} pictures", all.len(), pictures.len()));
-        if let Some(folder) = &self.output {
-            term.wrote(format!("{} pictures to {}", pictures.len(), folder.display()));
+        if let Some(folder) = self.output.as_ref().filter(|_| !self.json) {
+            term.wrote(format!("{read} to {}", folder.display()));
         }
-        term.next(self.next());
+        if !unread.is_empty() {
+            let cause = format!("{} can't be read", counted(unread.len(), "picture"));
+            return Err(Error::at("detect", cause).fix("see the warnings above; all others are done"));
+        }
+        if !self.json {
+            term.next(self.next());
+        }
         Ok(())
     }
 
@@ -108,15 +126,26 @@ impl Detect {
     }
 
     fn class_names(&self, classes: usize) -> Result<Vec<String>> {
-        let Some(path) = &self.names else { return Ok((0..classes).map(|c| c.to_string()).collect()) };
+        let found = self.names.is_none().then(|| names_near(&self.net.cfg)).flatten();
+        let Some(path) = self.names.as_ref().or(found.as_ref()) else {
+            return Ok((0..classes).map(|c| c.to_string()).collect());
+        };
         let text = files::read_text(path)?;
         let names: Vec<String> = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
+        if names.len() != classes && found.is_some() {
+            return Ok((0..classes).map(|c| c.to_string()).collect());
+        }
         if names.len() != classes {
             return Err(Error::at(path.display(), format!("{} names, but the net has {classes} classes", names.len()))
                 .fix("give the names that the net was trained with"));
         }
         Ok(names)
     }
+}
+
+/// The class names of the run that a cfg lies in, or in a stage of which it lies.
+fn names_near(cfg: &Path) -> Option<PathBuf> {
+    cfg.ancestors().skip(1).take(2).map(|folder| folder.join(CLASS_NAMES)).find(|path| path.is_file())
 }
 
 /// Where the drawn pictures go.
@@ -131,15 +160,24 @@ impl Drawings {
         for picture in pictures {
             let name = Path::new(picture.file_name().unwrap_or_default()).with_extension("png");
             let file = folder.join(name);
-            if file.exists() || files.contains(&file) {
-                return Err(Error::at(file.display(), "another picture has that name already")
-                    .fix("choose a folder without it, or draw pictures of equal names one run at a time"));
+            if files.contains(&file) {
+                return Err(Error::at(picture.display(), "two of the pictures have that name")
+                    .fix("draw pictures of equal names one run at a time, each into a folder of its own"));
+            }
+            if file.exists() {
+                return Err(Error::at(file.display(), "it is there already, and nothing is overwritten")
+                    .fix("choose another folder"));
             }
             files.push(file);
         }
         files::create_folder(folder)?;
         Ok(Self { files })
     }
+}
+
+/// A number and what is counted.
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn found(image: &Path, d: &Detection, names: &[String]) -> Found {

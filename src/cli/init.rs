@@ -125,7 +125,10 @@ impl Init {
         let dataset = labels::load(data, &Split::Train)?;
         dataset.warnings.iter().for_each(|w| term.warn(w));
         if let Some(classes) = self.classes {
-            check_classes(&dataset, classes).map_err(|e| e.inside(data.display()))?;
+            check_classes(&dataset, classes).map_err(|_| {
+                let cause = format!("{classes}, but {} has {}", data.display(), dataset.names.len());
+                Error::at("--classes", cause).fix("leave --classes out: the data set tells")
+            })?;
         }
         let sizes = label_sizes(&dataset, size.0, size.1);
         let anchors = clustered(&sizes, architecture.anchor_count(), term).map_err(|e| e.inside(data.display()))?;

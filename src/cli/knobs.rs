@@ -19,7 +19,7 @@ pub struct TrainKnobs {
     /// Images of a forward pass, for each worker where mpirun started several [default: 16]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Forward passes for each update of the weights
+    /// Forward passes for each update of the weights [default: 1]
     #[arg(long, value_name = "N")]
     accumulate: Option<usize>,
     /// Segments to divide the net into: only maps between them stay in memory, and the others are computed again for
@@ -33,16 +33,16 @@ pub struct TrainKnobs {
     /// Side of the square input in pixels [default: the cfg's width and height]
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
-    /// Largest learning rate
+    /// Largest learning rate [default: 0.01]
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
-    /// How the learning rate falls
+    /// How the learning rate falls [default: cosine]
     #[arg(long, value_enum, value_name = "SCHEDULE")]
     schedule: Option<ScheduleName>,
-    /// Seed of all randomness
+    /// Seed of all randomness [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Share of training images that are mosaics of four
+    /// Share of training images that are mosaics of four [default: 1]
     #[arg(long, value_name = "SHARE")]
     mosaic: Option<f32>,
     /// Probability that a small object is pasted a second time, where nothing is labelled [default: 0]
@@ -54,13 +54,14 @@ pub struct TrainKnobs {
     /// Draw another input size every ten batches
     #[arg(long)]
     multi_scale: bool,
-    /// Epochs between validations
+    /// Epochs between validations [default: 1]
     #[arg(long, value_name = "N")]
     validate_every: Option<usize>,
     /// Epochs without a better mAP@0.5 after which training ends early; best.* has the best
     #[arg(long, value_name = "N")]
     patience: Option<usize>,
-    /// When the loss or its gradient is no number: stop, or skip the batch; either writes its images into nan-batch.txt
+    /// When the loss or its gradient is no number: stop, or skip the batch; either writes its images into nan-batch.txt [default:
+    /// stop]
     #[arg(long, value_enum, value_name = "HOW")]
     on_nan: Option<OnNanName>,
 }

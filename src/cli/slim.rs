@@ -66,13 +66,13 @@ pub struct Slim {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Stages")]
 struct StageKnobs {
-    /// Epochs of the baseline; 0 takes the given weights as they are
+    /// Epochs of the baseline; 0 takes the given weights as they are [default: 100]
     #[arg(long, value_name = "N")]
     baseline_epochs: Option<usize>,
-    /// Epochs of sparsity training; 0 prunes without
+    /// Epochs of sparsity training; 0 prunes without [default: 100]
     #[arg(long, value_name = "N")]
     sparse_epochs: Option<usize>,
-    /// Epochs of fine-tuning; 0 ends with the pruned net
+    /// Epochs of fine-tuning; 0 ends with the pruned net [default: 100]
     #[arg(long, value_name = "N")]
     fine_tune_epochs: Option<usize>,
     /// L1 penalty on BN gammas while training sparse; auto draws just what pruning takes to zero [default: auto]
@@ -177,6 +177,7 @@ impl Slim {
             options,
         };
         let folder = RunFolder::create(output, &start, &config, workers)?;
+        folder.name_classes(&data.train.names)?;
         Ok((folder, start, config, data))
     }
 }

@@ -49,7 +49,7 @@ pub struct Train {
     /// Try rising learning rates over a hundred updates and print the loss of each; writes nothing
     #[arg(long, conflicts_with_all = ["resume", "output"])]
     find_lr: bool,
-    /// Passes over the training images
+    /// Passes over the training images [default: 100]
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
     /// L1 penalty on BN gammas, 0.01 say; auto finds it and draws what pruning to the target takes to zero
@@ -126,6 +126,7 @@ impl Train {
         let mut record = read_or_begin(&folder, &config.command, &data)?;
         if record.stage(STAGE).is_some() {
             record.stages.clear(); // A run that is complete ends as it did, and says so again.
+            term.note("the run is complete; to train on, start another from its last.cfg and last.weights");
         }
         let mut journal = match workers.leads() {
             true => Some(Journal::begin(folder.path(), &mut record, STAGE, options.epochs, folder.path())?),
@@ -189,6 +190,7 @@ impl Train {
         let (data_path, command) = (absolute(data_path)?, std::env::args().collect());
         let config = RunConfig { data: data_path, command, workers: workers.size(), options };
         let folder = RunFolder::create(output, &start, &config, workers)?;
+        folder.name_classes(&data.train.names)?;
         Ok((folder, start, config, data))
     }
 

@@ -111,7 +111,9 @@ fn epoch_lines(r: &EpochRecord, epochs: usize) -> String {
     let mut more: Vec<String> = r.distilled.iter().map(|(name, loss)| format!("{name} {}", figure(*loss))).collect();
     more.extend(r.gammas.as_ref().map(gamma_words));
     more.extend(
-        r.sparsity.as_ref().map(|s| format!("s {:.3}, {} of {} to be pruned were zero", s.s, s.reached, s.targets)),
+        r.sparsity
+            .as_ref()
+            .map(|s| format!("s {:.3}; {} of {} to be pruned were zero before", s.s, s.reached, s.targets)),
     );
     if more.is_empty() {
         return first;

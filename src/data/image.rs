@@ -30,6 +30,10 @@ impl Rgb {
     /// tools didn't either.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = files::read(path)?;
+        if ends_early(&bytes) {
+            return Err(Error::at(path.display(), "the JPEG ends before its last line")
+                .fix("copy it again or take it out of the list"));
+        }
         let image = ImageReader::new(Cursor::new(&bytes))
             .with_guessed_format()
             .map_err(ImageError::IoError)
@@ -52,6 +56,12 @@ impl Rgb {
         let at = (y * self.width + x) * 3;
         [self.pixels[at], self.pixels[at + 1], self.pixels[at + 2]]
     }
+}
+
+/// Whether a JPEG has no end after the start of its last scan: the decoder would make the rest grey, without a word.
+fn ends_early(bytes: &[u8]) -> bool {
+    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
+    bytes.starts_with(&[0xff, 0xd8]) && last(0xda).is_some_and(|scan| last(0xd9).is_none_or(|end| end < scan))
 }
 
 fn undecodable(path: &Path, empty: bool, e: &ImageError) -> Error {

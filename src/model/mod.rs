@@ -26,7 +26,7 @@ pub use layout::{ConvSlots, Layout};
 pub use predictor::{Engine, HeadMap, Predictor};
 pub use rounding::{Ends, Rounding};
 pub use tape::Tape;
-pub use timing::{time_layers, time_one_image};
+pub use timing::{time_in_turn, time_layers};
 pub use train_net::TrainNet;
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ pub fn verdict(run: &Run) -> String {
 fn state(stage: &StageRecord) -> String {
     let cost = format!("takes {} BFLOPs an image", words::digits(stage.bflops));
     match stage.evaluation.as_ref().and_then(|e| e.map50) {
-        Some(map50) => format!("reaches a mAP@0.5 of {} and {cost}", words::points(map50)),
+        Some(map50) => format!("reaches a mAP@0.5 of {} % and {cost}", words::points(map50)),
         None => cost,
     }
 }

@@ -23,6 +23,7 @@ pub use table::table;
 
 use crate::detect::{DetectOptions, Detector};
 use crate::journal::{End, Journal};
+use crate::model::time_in_turn;
 use crate::prove::prove_with;
 use crate::report;
 use crate::search::Work;
@@ -114,6 +115,9 @@ impl Pipeline<'_> {
             return Ok(slim);
         }
         slim.write(self.folder, "slim")?;
+        observe(Progress::Work(Work { what: "timing nets", done: 0, of: 1 }));
+        self.time_stages(record)?;
+        observe(Progress::Work(Work { what: "timing nets", done: 1, of: 1 }));
         record.write(&self.folder.join(RECORD))?;
         let [cfg, weights] = ["result.cfg", "result.weights"].map(|file| self.stage_folder("baseline").join(file));
         compare(&Network::read(&cfg, &weights)?, &slim, self.val, PICTURED, &self.folder.join(PICTURE))?;
@@ -155,6 +159,27 @@ impl Pipeline<'_> {
             }
         }
         Ok(best)
+    }
+
+    /// Times the nets of all stages in turn: those that the stages were timed by when they ended, hours apart, can't be
+    /// compared. Stages of one architecture get one figure.
+    fn time_stages(&self, record: &mut RunRecord) -> Result<()> {
+        let mut networks: Vec<Network> = Vec::new();
+        let mut number = Vec::new();
+        for stage in &record.stages {
+            let folder = self.stage_folder(&stage.name);
+            let network = Network::read(&folder.join("result.cfg"), &folder.join("result.weights"))?;
+            let known = networks.iter().position(|other| other.cfg == network.cfg);
+            number.push(known.unwrap_or(networks.len()));
+            if known.is_none() {
+                networks.push(network);
+            }
+        }
+        let seconds = time_in_turn(&networks);
+        for (stage, number) in record.stages.iter_mut().zip(number) {
+            stage.milliseconds = Some(seconds[number] * 1e3);
+        }
+        Ok(())
     }
 
     fn stage_folder(&self, name: &str) -> PathBuf {

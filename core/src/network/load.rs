@@ -31,7 +31,7 @@ impl Network {
             let wants = weights.len();
             if !take(weights, &mut values) {
                 return Err(Error::at(
-                    format!("layer {}", network.graph.layers[i].place),
+                    format!("line {} of the cfg", network.graph.layers[i].place),
                     format!(
                         "the file ends inside this layer: {} of its {wants} floats are there; the cfg wants {} floats in all, the file holds {}",
                         values.len(), expected(&network.graph), file.values.len()
@@ -83,7 +83,7 @@ impl Network {
                 filled += 1;
             } else {
                 return Err(Error::at(
-                    format!("layer {}", network.graph.layers[i].place),
+                    format!("line {} of the cfg", network.graph.layers[i].place),
                     format!("the file ends inside this layer, after {} of its {} floats", values.len(), weights.len()),
                 )
                 .fix("start from weights whose first layers, or all but the heads, are those of this cfg"));

@@ -205,7 +205,7 @@ impl Network {
             if bad + negative > 0 {
                 let what = if bad > 0 { "are NaN or infinite" } else { "are variances below zero" };
                 return Err(Error::at(
-                    format!("layer {}", self.graph.layers[i].place),
+                    format!("line {} of the cfg", self.graph.layers[i].place),
                     format!("{} of {} weights {what}", bad.max(negative), weights.len()),
                 )
                 .fix("use weights of a run that did not diverge, and the cfg they belong to"));
