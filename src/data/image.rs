@@ -115,10 +115,16 @@ mod tests {
     fn a_bad_file_is_an_error_that_names_it_and_a_remedy() {
         let image = image::DynamicImage::ImageRgb8(image::RgbImage::new(64, 64));
         let whole = png(&image);
-        let cases: [(&str, &[u8], &str); 4] = [
+        let mut jpeg = Cursor::new(Vec::new());
+        image.write_to(&mut jpeg, image::ImageFormat::Jpeg).unwrap();
+        let jpeg = jpeg.into_inner();
+        let (_folder, path) = written("whole.jpg", &[&jpeg[..], b"what a camera adds"].concat());
+        assert_eq!(Rgb::open(&path).unwrap().width, 64);
+        let cases: [(&str, &[u8], &str); 5] = [
             ("empty.jpg", b"", "is empty"),
             ("text.jpg", b"<html>not found</html>", "not a JPEG, PNG or BMP"),
             ("half.png", &whole[..whole.len() / 2], "is damaged"),
+            ("short.jpg", &jpeg[..jpeg.len() - 2], "ends before its last line"),
             ("cut.jpg", &[0xff, 0xd8, 0xff, 0xe0, 0, 16], "is damaged"),
         ];
         for (name, bytes, cause) in cases {

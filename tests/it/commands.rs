@@ -64,6 +64,19 @@ fn detect_prints_what_it_draws() {
 }
 
 #[test]
+fn one_bad_picture_does_not_keep_detect_from_the_others() {
+    let scene = Scene::new();
+    scene.picture("p/a.png", 120);
+    let bad = scene.write("p/b.jpg", "no picture");
+    scene.picture("p/c.png", 60);
+    let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("drawn"));
+    let output = yoloslim(&["detect", &cfg, &weights, &scene.arg("p"), "--conf", "0", "-o", &out]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && told.contains(&bad) && told.contains("1 picture can't be read"), "{told}");
+    assert!(told.contains("wrote: 2 pictures") && scene.path("drawn/c.png").is_file(), "{told}");
+}
+
+#[test]
 fn eval_gives_the_metrics_of_the_split() {
     let scene = Scene::new();
     let data = scene.data(2, "0 0.5 0.5 0.5 0.5\n");

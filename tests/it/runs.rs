@@ -41,6 +41,11 @@ fn slim_that_was_killed_goes_on_to_the_same_net() {
     for stage in ["baseline", "sparse", "pruned", "fine-tuned"] {
         assert!(table.contains(stage), "{table}");
     }
+    let [cfg, weights] = ["whole/fine-tuned/result.cfg", "whole/fine-tuned/result.weights"].map(|file| scene.arg(file));
+    let found = stdout(&["detect", &cfg, &weights, &scene.arg("images"), "--conf", "0", "--class", "kind0"]);
+    assert!(found.contains(" kind0 "), "the run names the classes: {found}");
+    let wrong = String::from_utf8(yoloslim(&["train", "--resume", &whole]).stderr).unwrap();
+    assert!(wrong.contains(&format!("go on with yoloslim slim --resume {whole}")), "{wrong}");
     let killed = scene.arg("killed");
     kill_when_there(&slim_args(&scene, &data, &killed), &scene.path("killed/sparse/last.safetensors"));
     assert!(!scene.path("killed/slim.weights").exists(), "it was killed in time");
