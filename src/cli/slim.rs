@@ -50,7 +50,7 @@ pub struct Slim {
     loss: LossKnobs,
     #[command(flatten)]
     distil: DistilKnobs,
-    /// Fine-tune without a teacher; else the baseline teaches, or the net that --teacher names
+    /// Train sparse and fine-tune without a teacher; else the baseline teaches, or the net that --teacher names
     #[arg(long, help_heading = "Distillation", conflicts_with_all = ["teacher", "distil", "hint_layers", "teacher_cache"])]
     no_teacher: bool,
     #[command(flatten)]

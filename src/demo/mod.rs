@@ -48,9 +48,9 @@ pub fn generate_with(folder: &Path, progress: &mut dyn FnMut(usize, usize)) -> R
 #[must_use]
 pub fn options() -> SlimOptions {
     SlimOptions {
-        baseline_epochs: 20,
-        sparse_epochs: 12,
-        fine_tune_epochs: 12,
+        baseline_epochs: 16,
+        sparse_epochs: 9,
+        fine_tune_epochs: 10,
         sparsity: Sparsity::auto(),
         prune: PruneOptions { target: Target::Flops(0.75), layers: 1, ..PruneOptions::default() },
         train: TrainOptions {

@@ -6,6 +6,7 @@ use yoloslim_core::prune::{self, Evidence, PruneOptions};
 use yoloslim_core::{Error, Network, Result};
 
 use crate::search::{BlockScore, ByData};
+use crate::train::distil::DistilOptions;
 use crate::train::{Sparsity, TrainOptions};
 
 /// All options of `slim`; the run's `config.toml` holds them.
@@ -30,7 +31,7 @@ pub struct SlimOptions {
     pub max_drop: f64,
     /// How pruning goes by training images.
     pub by_data: ByData,
-    /// Whether fine-tuning is taught: by the baseline, or by the teacher that `train.distil` names.
+    /// Whether sparsity training and fine-tuning are taught: by the baseline, or by the teacher that `train.distil` names.
     pub teach: bool,
     /// What is pruned.
     pub prune: PruneOptions,
@@ -108,9 +109,14 @@ impl SlimOptions {
             sparsity: Some(self.sparsity.clone()),
             target: Some(self.prune.clone()),
             patience: None,
-            distil: None,
+            distil: self.lessons(),
             ..self.train.clone()
         }
+    }
+
+    /// What a teacher adds: the penalty alone would have the net forget what it knew.
+    fn lessons(&self) -> Option<DistilOptions> {
+        self.teach.then(|| self.train.distil.clone().unwrap_or_default())
     }
 
     /// The options of fine-tuning.
@@ -120,7 +126,7 @@ impl SlimOptions {
             epochs: self.fine_tune_epochs.max(1),
             learning_rate: self.train.learning_rate * self.fine_tune_rate,
             sparsity: None,
-            distil: self.teach.then(|| self.train.distil.clone().unwrap_or_default()),
+            distil: self.lessons(),
             ..self.train.clone()
         }
     }

@@ -72,7 +72,10 @@ fn one_bad_picture_does_not_keep_detect_from_the_others() {
     let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("drawn"));
     let output = yoloslim(&["detect", &cfg, &weights, &scene.arg("p"), "--conf", "0", "-o", &out]);
     let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && told.contains(&bad) && told.contains("1 picture can't be read"), "{told}");
+    assert!(
+        output.status.code() == Some(1) && told.contains(&bad) && told.contains("1 picture can't be read"),
+        "{told}"
+    );
     assert!(told.contains("wrote: 2 pictures") && scene.path("drawn/c.png").is_file(), "{told}");
 }
 
