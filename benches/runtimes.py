@@ -35,6 +35,8 @@ def run(*command):
 def in_onnxruntime(folder, stem, image, threads):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Both nets are there at the same time: threads of the one that waits must not spin on the cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(folder / f"{stem}.onnx"), options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, {"images": image})
 
@@ -42,6 +44,7 @@ def in_onnxruntime(folder, stem, image, threads):
 def in_ncnn(folder, stem, image, threads):
     net = ncnn.Net()
     net.opt.num_threads = threads
+    net.opt.openmp_blocktime = 0
     net.load_param(str(folder / f"{stem}.param"))
     net.load_model(str(folder / f"{stem}.bin"))
     heads = [h["output"] for h in json.loads((folder / f"{stem}.heads.json").read_text())["heads"]]
