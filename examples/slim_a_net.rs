@@ -20,7 +20,8 @@ fn main() -> Result<()> {
 
     // Train a detector, and train on with the penalty that draws to zero what will be pruned.
     let goal = PruneOptions { target: Target::Flops(0.3), ..PruneOptions::default() };
-    let options = SlimOptions { baseline_epochs: 4, sparse_epochs: 6, prune: goal.clone(), ..demo::options() };
+    let options =
+        SlimOptions { baseline_epochs: 4, sparse_epochs: 6, prune: goal.clone(), teach: false, ..demo::options() };
     let fit = |net, options: &TrainOptions, stage: &str| {
         train_alone(net, (&train, &val), options, &folder.join(stage), &mut |_| {})
     };

@@ -277,7 +277,8 @@ impl Export {
                     let NetArgs { cfg, weights } = &self.net;
                     let dialect =
                         if self.caffe.is_for_svp_npu() { "--format caffe --dialect svp_npu" } else { "--format caffe" };
-                    let export = Next::new("export").path(cfg).path(weights).with(dialect);
+                    let export =
+                        Next::new("export").path(cfg).path(weights).with(dialect).data(self.caffe.data.as_deref());
                     term.next(export.output(beside(cfg, "caffe")));
                 }
                 Ok(())

@@ -177,7 +177,7 @@ impl Report {
         line(wrapped(&sum, 2));
         let rule = self.setting.calibration.name();
         let corrected = if self.setting.bias_correction { "biases corrected" } else { "biases as they were" };
-        let ways = if self.tried.is_empty() { String::new() } else { format!(", of {} ways tried", self.tried.len()) };
+        let ways = if self.tried.len() < 2 { String::new() } else { format!(", of {} ways tried", self.tried.len()) };
         line(format!("ranges by {rule}, {corrected}{ways}"));
         if !self.sensitivity.is_empty() {
             line(format!("\n{:<28} {:>10}", "layer, quantised alone", "head error"));

@@ -57,7 +57,7 @@ fn cases(scene: &Scene, data: &str) -> Vec<Case> {
         new(
             "export @net.cfg @net.weights --check nnie",
             "",
-            "export @net.cfg @net.weights --format caffe -o @net-caffe",
+            "export @net.cfg @net.weights --format caffe --data D -o @net-caffe",
         ),
         new(
             "quantize @net.cfg @net.weights --data DATA --images 1 -o @int8",

@@ -55,9 +55,14 @@ impl Cfg {
     /// ```
     ///
     /// # Errors
-    /// A line that is neither blank, comment, `[section]` nor `key=value`; no section; a first section other
+    /// A byte that no text has; a line that is neither blank, comment, `[section]` nor `key=value`; no section; a first section other
     /// than `[net]` or `[network]`.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
+        if bytes.contains(&0) {
+            return Err(
+                Error::at(1, "this is no text").fix("give a .cfg here; are CFG and WEIGHTS in the wrong order?")
+            );
+        }
         let (text, latin1) = match std::str::from_utf8(bytes) {
             Ok(text) => (text.to_owned(), false),
             Err(_) => (bytes.iter().map(|&b| char::from(b)).collect(), true),

@@ -172,16 +172,14 @@ fn named_outputs(written: &Written, add: &mut Add) {
 
 /// Channels that leave multipliers idle.
 fn lanes(net: &FoldedNet, add: &mut Add) {
-    let all = net.convolutions().count();
     let heads: Vec<_> = net.heads.iter().map(|head| head.value).collect();
-    let uneven = net
-        .convolutions()
-        .filter(|(i, c)| !heads.contains(&super::Value::Node(*i)) && !c.filters.is_multiple_of(LANES))
-        .count();
+    let before = || net.convolutions().filter(|(i, _)| !heads.contains(&super::Value::Node(*i)));
+    let (all, uneven) = (before().count(), before().filter(|(_, c)| !c.filters.is_multiple_of(LANES)).count());
     if uneven > 0 {
-        let cause =
-            format!("{uneven} of {all} convolutions have filters that are no multiple of {LANES}: lanes stay idle");
-        add("net", Severity::Note, cause, "prune with --multiple-of 16");
+        let cause = format!(
+            "{uneven} of {all} convolutions before the heads have no multiple of {LANES} filters: lanes stay idle"
+        );
+        add("net", Severity::Note, cause, "prune with --multiple-of 16, from the net that still has its channels");
     }
 }
 
