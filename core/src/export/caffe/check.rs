@@ -216,7 +216,12 @@ mod tests {
             (small, "[convolutional]\nfilters=16\nactivation=relu6\n", Severity::LeavesChip, "[convolutional] #0"),
             (small, "[convolutional]\nfilters=16\n[reorg]\nstride=2\n", Severity::Note, "PassThrough"),
             (small, "[maxpool]\nsize=2\nstride=1\n", Severity::Note, "outputs that nobody reads: pool0_rows_low"),
-            (small, "[convolutional]\nfilters=7\n[convolutional]\nfilters=16\n", Severity::Note, "1 of 1 convolutions before the heads"),
+            (
+                small,
+                "[convolutional]\nfilters=7\n[convolutional]\nfilters=16\n",
+                Severity::Note,
+                "1 of 1 convolutions before the heads",
+            ),
         ];
         for (net, layers, severity, words) in cases {
             let findings = found(net, layers);
