@@ -31,7 +31,7 @@ fn one() -> usize {
 pub struct RunFolder {
     path: PathBuf,
     /// Held for its lock, by the leader.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 const CONFIG: &str = "config.toml";
@@ -52,7 +52,7 @@ impl RunFolder {
         workers: &Workers,
     ) -> Result<Self> {
         if !workers.leads() {
-            return Ok(Self { path: path.to_owned(), _lock: None });
+            return Ok(Self { path: path.to_owned(), lock: None });
         }
         files::create_folder(path)?;
         let mut entries = std::fs::read_dir(path).map_err(|e| Error::at(path.display(), e))?;
@@ -78,7 +78,7 @@ impl RunFolder {
             return Err(Error::at(path.display(), "there is no run in this folder")
                 .fix("give the folder that was given to -o when the run was started"));
         }
-        let folder = if workers.leads() { Self::lock(path)? } else { Self { path: path.to_owned(), _lock: None } };
+        let folder = if workers.leads() { Self::lock(path)? } else { Self { path: path.to_owned(), lock: None } };
         if workers.leads() {
             sweep(path)?;
         }
@@ -102,7 +102,7 @@ impl RunFolder {
     /// # Errors
     /// A folder that can't be written.
     pub fn name_classes(&self, names: &[String]) -> Result<()> {
-        if self._lock.is_none() {
+        if self.lock.is_none() {
             return Ok(());
         }
         let text: String = names.iter().map(|name| format!("{name}\n")).collect();
@@ -117,7 +117,7 @@ impl RunFolder {
         lock.try_lock().map_err(|_| {
             Error::at(path.display(), "another process works in this folder").fix("wait for it or stop it first")
         })?;
-        Ok(Self { path: path.to_owned(), _lock: Some(lock) })
+        Ok(Self { path: path.to_owned(), lock: Some(lock) })
     }
 
     /// Where it is.

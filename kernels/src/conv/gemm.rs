@@ -36,13 +36,9 @@ pub(crate) fn run(path: Path, grid: &Grid, panels: &Panels, src: &[f32], dst: &m
         let (block, group) = (rest / panels.groups, rest % panels.groups);
         let end = grid.pixels().min((block + 1) * BLOCK);
         let tiles = RowTiles::new(grid, tile(path).0, block * BLOCK..end, src, group * grid.run, &zeros);
-        let (mut panel, last) = (split * width, count.min((split + 1) * width));
-        while panel < last {
-            let together = tile(path).1.min(last - panel);
-            // SAFETY: blocks own disjoint pixels, and splits and groups disjoint columns of them.
-            unsafe { run_panels(path, &tiles, panels, (group, panel, together), out, epilogue) };
-            panel += together;
-        }
+        let some = split * width..count.min((split + 1) * width);
+        // SAFETY: blocks own disjoint pixels, and splits and groups disjoint columns of them.
+        unsafe { run_panels(path, &tiles, panels, (group, some), out, epilogue) };
     });
 }
 
@@ -73,11 +69,8 @@ pub(crate) fn run_pooled(
         for first in (0..strip.pixels()).step_by(BLOCK) {
             let pixels = first..strip.pixels().min(first + BLOCK);
             let tiles = RowTiles::new(&strip, tile(path).0, pixels, &src[grid.line_start(image, top)..], 0, &zeros);
-            for panel in (0..panels.columns.div_ceil(NR)).step_by(tile(path).1) {
-                let together = tile(path).1.min(panels.columns.div_ceil(NR) - panel);
-                // SAFETY: the strip is this task's.
-                unsafe { run_panels(path, &tiles, panels, (0, panel, together), to, epilogue) };
-            }
+            // SAFETY: the strip is this task's.
+            unsafe { run_panels(path, &tiles, panels, (0, 0..panels.columns.div_ceil(NR)), to, epilogue) };
         }
         let shape = PoolShape::quarter(1, rows, grid.cols, grid.dst.channels);
         let start = (image * grid.rows + top) * line / 4;
@@ -155,27 +148,29 @@ unsafe fn run_panels(
     path: Path,
     tiles: &RowTiles,
     panels: &Panels,
-    (group, panel, count): (usize, usize, usize),
+    (group, some): (usize, Range<usize>),
     out: SharedMut,
     epilogue: Epilogue,
 ) {
-    let width = (panels.columns - panel * NR).min(count * NR);
-    let first = group * panels.columns + panel * NR;
-    let mut bias = [0.0; WIDEST];
-    if let Some(all) = epilogue.bias {
-        bias[..width].copy_from_slice(&all[first..first + width]);
-    }
-    let weights = panels.panels(group, panel, count);
-    let columns = Columns { panels: count, values: weights, next: Next::nothing() };
+    let most = tile(path).1;
     let mut sums = [[0.0; WIDEST]; MR];
-    for (at, destinations) in tiles.destinations.iter().enumerate() {
-        let used = (tiles.pixels - at * tiles.rows).min(tiles.rows);
-        let starts = &tiles.starts[at * tiles.taps..(at + 1) * tiles.taps];
-        // SAFETY: `RowTiles` took every address from a slice of `run` values.
-        let rows = unsafe { Rows::new(starts, tiles.run) };
-        multiply(path, used, rows, columns, sums.as_flattened_mut(), WIDEST);
-        let finished = Finished { sums: &sums[..used], bias: &bias, destinations, columns: first..first + width };
-        finish(path, finished, out, epilogue);
+    for panel in some.clone().step_by(most) {
+        let count = most.min(some.end - panel);
+        let (width, first) = ((panels.columns - panel * NR).min(count * NR), group * panels.columns + panel * NR);
+        let mut bias = [0.0; WIDEST];
+        if let Some(all) = epilogue.bias {
+            bias[..width].copy_from_slice(&all[first..first + width]);
+        }
+        let columns = Columns { panels: count, values: panels.panels(group, panel, count), next: Next::nothing() };
+        for (at, destinations) in tiles.destinations.iter().enumerate() {
+            let used = (tiles.pixels - at * tiles.rows).min(tiles.rows);
+            let starts = &tiles.starts[at * tiles.taps..(at + 1) * tiles.taps];
+            // SAFETY: `RowTiles` took every address from a slice of `run` values.
+            let rows = unsafe { Rows::new(starts, tiles.run) };
+            multiply(path, used, rows, columns, sums.as_flattened_mut(), WIDEST);
+            let finished = Finished { sums: &sums[..used], bias: &bias, destinations, columns: first..first + width };
+            finish(path, finished, out, epilogue);
+        }
     }
 }
 
