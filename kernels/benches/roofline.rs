@@ -10,8 +10,8 @@ use std::time::Instant;
 use rayon::prelude::*;
 use yoloslim_kernels::{
     Activation, BatchNormView, ConvShape, Epilogue, PackedConv, PoolShape, Scratch, add_into, channel_mean_variance,
-    conv_backward_data, conv_backward_weights, conv_forward, conv_forward_once, cpu_path, max_pool, norm_activate,
-    norm_activate_backward, upsample_nearest,
+    conv_backward_data, conv_backward_weights, conv_forward, cpu_path, max_pool, norm_activate, norm_activate_backward,
+    upsample_nearest,
 };
 
 #[global_allocator]
@@ -157,8 +157,6 @@ fn convolution_gflops(shape: &ConvShape) -> [f64; 3] {
         seconds(|| conv_backward_data(shape, &weights, &dy, &mut dx, false, &mut scratch)),
         seconds(|| conv_backward_weights(shape, &x, &dy, &mut dw, &mut scratch)),
     ];
-    // What training adds: packing the weights.
-    conv_forward_once(shape, &weights, &x, Epilogue::default(), &mut y, &mut scratch);
     times.map(|time| flops / time / 1e9)
 }
 

@@ -102,24 +102,51 @@ unsafe impl GlobalAlloc for HugePages {
 mod tests {
     use super::*;
 
-    /// A block of `size` bytes that count from `first`, checked and given back.
-    struct Block(*mut u8, Layout);
+    /// A block of bytes that count from 0, given back when it goes.
+    struct Block {
+        start: *mut u8,
+        layout: Layout,
+    }
 
     impl Block {
         fn filled(size: usize) -> Self {
             let layout = Layout::from_size_align(size, 8).unwrap();
-            let block = unsafe { HugePages.alloc(layout) };
-            assert!(!block.is_null());
-            (0..size).for_each(|at| unsafe { *block.add(at) = at as u8 });
-            Self(block, layout)
+            // SAFETY: the layout has a size.
+            let mut block = Self { start: unsafe { HugePages.alloc(layout) }, layout };
+            block.fill(0);
+            block
         }
 
-        fn resized(self, size: usize) -> Self {
-            let block = unsafe { HugePages.realloc(self.0, self.1, size) };
-            let kept = self.1.size().min(size);
-            assert!((0..kept).all(|at| unsafe { *block.add(at) } == at as u8), "{} to {size}", self.1.size());
-            (kept..size).for_each(|at| unsafe { *block.add(at) = at as u8 });
-            Self(block, Layout::from_size_align(size, 8).unwrap())
+        fn zeroed(layout: Layout) -> Self {
+            // SAFETY: the layout has a size.
+            Self { start: unsafe { HugePages.alloc_zeroed(layout) }, layout }
+        }
+
+        fn fill(&mut self, from: usize) {
+            // Not through a slice: what was never written is none yet.
+            // SAFETY: the block has so many bytes.
+            (from..self.layout.size()).for_each(|at| unsafe { self.start.add(at).write(at as u8) });
+        }
+
+        fn bytes(&self) -> &[u8] {
+            assert!(!self.start.is_null());
+            // SAFETY: so many bytes were allocated, and all have been written.
+            unsafe { std::slice::from_raw_parts(self.start, self.layout.size()) }
+        }
+
+        fn resize(&mut self, size: usize) {
+            let kept = self.layout.size().min(size);
+            // SAFETY: the block was allocated by this layout, and the size is not zero.
+            self.start = unsafe { HugePages.realloc(self.start, self.layout, size) };
+            self.layout = Layout::from_size_align(size, 8).unwrap();
+            self.fill(kept);
+        }
+    }
+
+    impl Drop for Block {
+        fn drop(&mut self) {
+            // SAFETY: the block was allocated by this layout, and nothing refers to it any more.
+            unsafe { HugePages.dealloc(self.start, self.layout) };
         }
     }
 
@@ -127,20 +154,17 @@ mod tests {
     fn blocks_keep_what_is_in_them_when_they_grow_and_shrink_over_the_bounds() {
         let mut block = Block::filled(1000);
         for size in [LARGE - 1, LARGE, LARGE + 1, LARGE + PAGE - 1, 3 * LARGE + 7, LARGE, 5000, LARGE + 5, 10] {
-            block = block.resized(size);
-            assert!(size < LARGE || !cfg!(target_os = "linux") || block.0.addr().is_multiple_of(PAGE));
+            block.resize(size);
+            assert!(block.bytes().iter().enumerate().all(|(at, byte)| *byte == at as u8), "{size}");
+            assert!(size < LARGE || !cfg!(target_os = "linux") || block.start.addr().is_multiple_of(PAGE));
         }
-        unsafe { HugePages.dealloc(block.0, block.1) };
     }
 
     #[test]
     fn a_zeroed_block_is_zero_where_others_were_before() {
         for size in [100, LARGE, LARGE + 12345] {
-            let block = Block::filled(size);
-            unsafe { HugePages.dealloc(block.0, block.1) };
-            let zeroed = unsafe { HugePages.alloc_zeroed(block.1) };
-            assert!((0..size).all(|at| unsafe { *zeroed.add(at) } == 0), "{size}");
-            unsafe { HugePages.dealloc(zeroed, block.1) };
+            let layout = Block::filled(size).layout;
+            assert!(Block::zeroed(layout).bytes().iter().all(|byte| *byte == 0), "{size}");
         }
     }
 }

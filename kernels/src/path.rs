@@ -36,7 +36,8 @@ impl Path {
 
     /// The path of that name if the processor has it, otherwise the best one.
     fn choose(wanted: Option<&str>) -> Self {
-        let named = |path: &Path| wanted.is_some_and(|wanted| path.name().split('+').next() == Some(wanted));
+        let named =
+            |path: &Path| wanted.is_some_and(|wanted| path.name().split('+').next() == wanted.split('+').next());
         Self::available().find(named).or(Self::available().next()).unwrap_or(Path::Portable)
     }
 

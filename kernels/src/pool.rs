@@ -20,6 +20,7 @@ const NOWHERE: u32 = u32::MAX;
 /// # Panics
 /// If a slice does not fit the shape, or `argmax` is asked of an input of 2^32 - 1 values or more.
 pub fn max_pool(shape: &PoolShape, x: &[f32], y: &mut [f32], argmax: Option<&mut [u32]>) {
+    shape.check();
     assert!(x.len() == shape.input_len() && y.len() == shape.output_len(), "slices of {shape:?}");
     if y.is_empty() {
         return;
@@ -187,6 +188,7 @@ fn take_first_largest((y, places): (&mut [f32], &mut [u32]), (x, x_places): (&[f
 /// # Panics
 /// If the slices do not fit the shape or a place lies outside `dx`.
 pub fn max_pool_backward(shape: &PoolShape, argmax: &[u32], dy: &[f32], dx: &mut [f32], fresh: bool) {
+    shape.check();
     assert!(argmax.len() == shape.output_len() && dy.len() == argmax.len(), "slices of {shape:?}");
     assert_eq!(dx.len(), shape.input_len(), "input gradient of {shape:?}");
     if fresh && shape.rows_are_apart() && !dy.is_empty() {
@@ -233,7 +235,7 @@ fn add_at_places(argmax: &[u32], dy: &[f32], dx: &mut [f32]) {
     assert!(reach.iter().all(|reach| reach.end <= dx.len()), "a place of argmax lies outside dx");
     // Windows of neighbouring parts may share inputs. Where those of every second part do not, even parts go side by
     // side and then odd ones; otherwise all go one after the other.
-    let apart = reach.windows(3).all(|r| r[0].end <= r[2].start) && (0..2).all(|odd| ascending(&reach, odd));
+    let apart = reach.windows(3).all(|r| r[0].end <= r[2].start);
     let dx_shared = SharedMut::new(dx);
     let add = |part: usize| {
         let Range { start, end } = reach[part];
@@ -261,12 +263,6 @@ fn reach(places: &[u32]) -> Range<usize> {
         (Some(&low), Some(&high)) => low as usize..high as usize + 1,
         _ => 0..0,
     }
-}
-
-/// True if the ranges of every second part, from `odd` on, follow each other without overlap.
-fn ascending(reach: &[Range<usize>], odd: usize) -> bool {
-    let every_second: Vec<_> = reach.iter().skip(odd).step_by(2).collect();
-    every_second.windows(2).all(|pair| pair[0].end <= pair[1].start)
 }
 
 /// Mean over the rows of each image: `x: [batch][rows][channels]`, `y: [batch][channels]`.

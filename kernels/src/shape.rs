@@ -89,12 +89,38 @@ impl ConvShape {
             self.channels_out,
             self.groups
         );
+        // What is compared with these lengths must not have wrapped; buffers with padding are larger than the maps.
+        let (rows, columns) = (padded(self.height, self.pad), padded(self.width, self.pad));
+        let reach = self.dilation.checked_mul(self.size - 1).and_then(|reach| reach.checked_add(1));
+        let maps = [
+            product([self.batch, rows, columns, self.channels_in]),
+            product([self.batch, self.out_height(), self.out_width(), self.channels_out]),
+            product([self.channels_out, self.group_in(), self.size, self.size]),
+        ];
+        assert!(
+            reach.is_some() && maps.iter().all(|&len| len <= LIMIT),
+            "{self:?} has more values than memory can hold"
+        );
     }
 
     fn steps(&self, length: usize, stride: usize) -> usize {
-        let reach = self.dilation * (self.size - 1) + 1;
-        (length + 2 * self.pad).checked_sub(reach).map_or(0, |rest| rest / stride + 1)
+        let reach = self.dilation.saturating_mul(self.size - 1).saturating_add(1);
+        padded(length, self.pad).checked_sub(reach).map_or(0, |rest| rest / stride + 1)
     }
+}
+
+/// Values that no buffer has, with room for what is computed from such lengths.
+const LIMIT: usize = isize::MAX as usize / 1024;
+
+/// A length with `pad` on either side, or the largest number.
+fn padded(length: usize, pad: usize) -> usize {
+    pad.saturating_mul(2).saturating_add(length)
+}
+
+/// The product, or the largest number.
+fn product(factors: [usize; 4]) -> usize {
+    // A factor of 0 makes the product 0 however large the others are.
+    if factors.contains(&0) { 0 } else { factors.into_iter().fold(1, usize::saturating_mul) }
 }
 
 /// Sizes of a pooling over NHWC activations.
@@ -127,12 +153,22 @@ impl PoolShape {
 
     /// Rows of the output: `(height + padding - size) / stride_y + 1`, or 0 if the window does not fit.
     pub fn out_height(&self) -> usize {
-        (self.height + self.padding).checked_sub(self.size).map_or(0, |rest| rest / self.stride_y + 1)
+        self.height.saturating_add(self.padding).checked_sub(self.size).map_or(0, |rest| rest / self.stride_y + 1)
     }
 
     /// Columns of the output, see [`Self::out_height`].
     pub fn out_width(&self) -> usize {
-        (self.width + self.padding).checked_sub(self.size).map_or(0, |rest| rest / self.stride_x + 1)
+        self.width.saturating_add(self.padding).checked_sub(self.size).map_or(0, |rest| rest / self.stride_x + 1)
+    }
+
+    /// Panics on sizes that describe no pooling.
+    pub(crate) fn check(&self) {
+        assert!(self.size > 0 && self.stride_y > 0 && self.stride_x > 0, "{self:?}");
+        let maps = [
+            product([self.batch, self.height, self.width, self.channels]),
+            product([self.batch, self.out_height(), self.out_width(), self.channels]),
+        ];
+        assert!(maps.iter().all(|&len| len <= LIMIT), "{self:?} has more values than memory can hold");
     }
 
     /// Values of the input.
@@ -168,6 +204,33 @@ mod tests {
         assert_eq!((conv.out_height(), conv.out_width(), conv.weights_len()), (208, 208, 18432));
         conv.dilation = 300;
         assert_eq!(conv.out_height(), 0);
+    }
+
+    #[test]
+    fn sizes_that_no_memory_holds_are_refused_before_their_products_wrap() {
+        let one = ConvShape {
+            batch: 1,
+            height: 1,
+            width: 1,
+            channels_in: 1,
+            channels_out: 1,
+            size: 1,
+            stride_y: 1,
+            stride_x: 1,
+            pad: 0,
+            dilation: 1,
+            groups: 1,
+        };
+        one.check();
+        let wide = ConvShape { channels_out: 1 << 20, stride_x: 2, stride_y: 2, pad: (1 << 22) - 1, ..one };
+        let deep = ConvShape { channels_in: 8, channels_out: (1 << 61) + 1, ..one };
+        let far = ConvShape { size: 3, dilation: usize::MAX, ..one };
+        let padded = ConvShape { pad: usize::MAX, ..one };
+        for shape in [wide, deep, far, padded] {
+            assert!(std::panic::catch_unwind(|| shape.check()).is_err(), "{shape:?}");
+        }
+        let pool = PoolShape { channels: 1 << 40, ..PoolShape::quarter(1, 1 << 20, 1 << 20, 1) };
+        assert!(std::panic::catch_unwind(|| pool.check()).is_err());
     }
 
     #[test]

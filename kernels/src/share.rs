@@ -33,10 +33,13 @@ impl<'a> SharedMut<'a> {
     ///
     /// # Safety
     /// No other live reference may overlap them.
+    ///
+    /// # Panics
+    /// If the slice has no such values.
     #[inline(always)]
     pub(crate) unsafe fn part(self, from: usize, len: usize) -> &'a mut [f32] {
-        debug_assert!(from + len <= self.len, "part {from}+{len} of {}", self.len);
-        // SAFETY: inside the slice (callers compute offsets from checked shapes); the caller vouches for no overlap.
+        assert!(from <= self.len && len <= self.len - from, "part {from}+{len} of {}", self.len);
+        // SAFETY: inside the slice, as asserted; the caller vouches for no overlap.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(from), len) }
     }
 }

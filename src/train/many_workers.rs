@@ -112,6 +112,8 @@ fn difference(a: &Network, b: &Network) -> f32 {
     };
     let pairs = numbers(a).into_iter().zip(numbers(b));
     let layer = |(a, b): (Vec<f32>, Vec<f32>)| {
+        // `max` passes over what is not a number.
+        assert!(a.iter().chain(&b).all(|v| v.is_finite()));
         let largest = a.iter().fold(1e-2_f32, |m, v| m.max(v.abs()));
         a.iter().zip(&b).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs())) / largest
     };

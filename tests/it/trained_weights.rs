@@ -45,6 +45,8 @@ fn largest_difference(network: &Network) -> f64 {
         let (fast, direct) = (run(PackedConv::new(&shape, &kernel)), run(PackedConv::direct(&shape, &kernel)));
         let scale = direct.iter().fold(0.0_f32, |scale, v| scale.max(v.abs()));
         let apart = fast.iter().zip(&direct).fold(0.0_f32, |apart, (a, b)| apart.max((a - b).abs()));
+        // `max` passes over what is not a number.
+        assert!(fast.iter().chain(&direct).all(|v| v.is_finite()));
         worst = worst.max(f64::from(apart / scale));
     }
     worst

@@ -61,17 +61,31 @@ pub(super) struct Builder<'a> {
     pub section: &'a Section,
 }
 
+/// The product, if a map or a layer's weights may hold so many numbers.
+fn product(factors: [usize; 4]) -> Option<usize> {
+    let product = factors.into_iter().try_fold(1, usize::checked_mul)?;
+    (product <= 1 << 31).then_some(product)
+}
+
 impl Builder<'_> {
     fn build(&self) -> Result<Layer> {
         let (op, inputs) = read_layer::read(self)?;
         let shape = self.output_shape(&op, &inputs)?;
-        if shape.is_empty() || shape.len() > 1 << 31 {
+        if shape.is_empty() || product([shape.channels, shape.height, shape.width, 1]).is_none() {
             return Err(self
                 .error(format!(
                     "the output would be {}x{}x{} (width x height x channels)",
                     shape.width, shape.height, shape.channels
                 ))
                 .fix("check the net's width and height and the layer's size, stride and padding"));
+        }
+        if let Op::Convolution(c) = &op {
+            let channels = self.graph.shape(inputs[0]).channels / c.groups;
+            if product([c.filters, channels, c.size, c.size]).is_none() {
+                return Err(self
+                    .error(format!("{} filters of {channels}x{}x{} are too many weights", c.filters, c.size, c.size))
+                    .fix("check the layer's filters and size"));
+            }
         }
         Ok(Layer { op, inputs, shape, place: self.section.place() })
     }

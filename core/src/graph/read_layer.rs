@@ -8,6 +8,9 @@ use crate::{Error, Result};
 const KINDS: &str =
     "convolutional, maxpool, avgpool, upsample, route, shortcut, dropout, reorg, scale_channels, sam, yolo";
 
+/// The largest size, stride, padding or number of filters: beyond what any net has, and small enough to compute with.
+const LARGEST: i64 = 1 << 20;
+
 pub(super) fn read(b: &Builder) -> Result<(Op, Vec<Source>)> {
     let before = |op| (op, vec![b.previous()]);
     Ok(match b.section.kind() {
@@ -40,7 +43,7 @@ fn convolution(b: &Builder) -> Result<Convolution> {
     let s = b.section;
     let stride = positive(b, "stride", 1)?;
     let (size, dilation) = (positive(b, "size", 1)?, positive(b, "dilation", 1)?);
-    let padding = if s.number_or("pad", 0i64)? != 0 { size / 2 } else { s.number_or("padding", 0usize)? };
+    let padding = if s.number_or("pad", 0i64)? != 0 { size / 2 } else { padding(b, 0)? };
     let convolution = Convolution {
         filters: positive(b, "filters", 1)?,
         size,
@@ -72,7 +75,7 @@ fn max_pool(b: &Builder) -> Result<MaxPool> {
         size,
         stride_y: stride_along(b, "stride_y", stride)?,
         stride_x: stride_along(b, "stride_x", stride)?,
-        padding: b.section.number_or("padding", size - 1)?,
+        padding: padding(b, size - 1)?,
     })
 }
 
@@ -165,14 +168,28 @@ fn activation(b: &Builder, default: Activation) -> Result<Activation> {
 
 fn positive(b: &Builder, key: &str, default: usize) -> Result<usize> {
     match b.section.number_or(key, default as i64)? {
-        n @ 1..=1_048_576 => Ok(n as usize),
+        n @ 1..=LARGEST => Ok(n as usize),
+        n if n > LARGEST => Err(too_large(b, key, n)),
         n => Err(b.error(format!("{key}={n}")).fix(format!("give {key} a positive number"))),
     }
+}
+
+fn padding(b: &Builder, default: usize) -> Result<usize> {
+    match b.section.number_or("padding", default as i64)? {
+        n @ 0..=LARGEST => Ok(n as usize),
+        n if n > LARGEST => Err(too_large(b, "padding", n)),
+        n => Err(b.error(format!("padding={n}")).fix("give padding 0 or a positive number")),
+    }
+}
+
+fn too_large(b: &Builder, key: &str, n: i64) -> Error {
+    b.error(format!("{key}={n}")).fix(format!("give {key} a number up to {LARGEST}"))
 }
 
 /// `stride_x` and `stride_y` hold where they are given and positive.
 fn stride_along(b: &Builder, key: &str, stride: usize) -> Result<usize> {
     Ok(match b.section.number_or(key, -1i64)? {
+        n if n > LARGEST => return Err(too_large(b, key, n)),
         n if n >= 1 => n as usize,
         _ => stride,
     })

@@ -27,7 +27,7 @@ pub(crate) fn run(path: Path, grid: &Grid, panels: &Panels, src: &[f32], dst: &m
     let blocks = grid.pixels().div_ceil(BLOCK);
     let count = panels.columns.div_ceil(NR);
     assert_eq!(panels.depth, grid.taps.len() * grid.run, "weights packed for another kernel");
-    let splits = ENOUGH_TASKS.div_ceil((blocks * panels.groups).max(1)).clamp(1, count);
+    let splits = ENOUGH_TASKS.div_ceil((blocks * panels.groups).max(1)).clamp(1, count.max(1));
     let width = count.div_ceil(splits);
     let zeros = vec![0.0; grid.run];
     let out = SharedMut::new(dst);
@@ -161,7 +161,8 @@ unsafe fn run_panels(
         if let Some(all) = epilogue.bias {
             bias[..width].copy_from_slice(&all[first..first + width]);
         }
-        let columns = Columns { panels: count, values: panels.panels(group, panel, count), next: Next::nothing() };
+        let values = panels.panels(group, panel, count);
+        let columns = Columns { panels: count, values, next: Next::nothing(values) };
         for (at, destinations) in tiles.destinations.iter().enumerate() {
             let used = (tiles.pixels - at * tiles.rows).min(tiles.rows);
             let starts = &tiles.starts[at * tiles.taps..(at + 1) * tiles.taps];

@@ -57,9 +57,10 @@ impl Next {
         Self { at: values.as_ptr().wrapping_add(part * depth * step), step }
     }
 
-    /// Nothing that is not there already.
-    pub(crate) fn nothing() -> Self {
-        Self { at: std::ptr::null(), step: 0 }
+    /// Nothing that is not there already: the first of `values` again and again. An address that no page holds would send
+    /// the processor through the page tables at each step.
+    pub(crate) fn nothing(values: &[f32]) -> Self {
+        Self { at: values.as_ptr(), step: 0 }
     }
 }
 

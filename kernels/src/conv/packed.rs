@@ -18,8 +18,14 @@ use crate::shape::ConvShape;
 /// The algorithm is chosen by the shape it was packed for. Batch and image size may differ from those later on.
 pub struct PackedConv {
     weights: Weights,
-    channels_in: usize,
-    channels_out: usize,
+    kernel: KernelShape,
+}
+
+/// What weights are packed for: channels in and out, size, strides, padding, dilation, groups.
+type KernelShape = [usize; 8];
+
+fn kernel_shape(s: &ConvShape) -> KernelShape {
+    [s.channels_in, s.channels_out, s.size, s.stride_y, s.stride_x, s.pad, s.dilation, s.groups]
 }
 
 enum Weights {
@@ -48,6 +54,9 @@ impl PackedConv {
 
     /// As [`Self::new`], in memory of the pool, to which [`Self::give_back`] returns it.
     pub(crate) fn in_scratch(shape: &ConvShape, weights: &[f32], scratch: &Scratch) -> Self {
+        if shape.is_depthwise() {
+            return Self::pack(shape, weights, None, Vec::new());
+        }
         let scheme = Scheme::of(shape, Work::Training);
         let transformed = |scheme| Kernel::len(scheme, shape.channels_in, shape.channels_out);
         Self::pack(shape, weights, scheme, scratch.take_memory(scheme.map_or(weights.len(), transformed)))
@@ -80,7 +89,7 @@ impl PackedConv {
         } else {
             Weights::Dense(panels(memory))
         };
-        Self { weights, channels_in: shape.channels_in, channels_out: shape.channels_out }
+        Self { weights, kernel: kernel_shape(shape) }
     }
 
     pub(crate) fn run(
@@ -92,8 +101,7 @@ impl PackedConv {
         epilogue: Epilogue,
         scratch: &Scratch,
     ) {
-        let packed_for = (self.channels_in, self.channels_out);
-        assert_eq!((shape.channels_in, shape.channels_out), packed_for, "weights packed for other channels");
+        assert_eq!(kernel_shape(shape), self.kernel, "the weights were packed for another kernel");
         if epilogue.pooled && matches!(self.weights, Weights::Depthwise(_) | Weights::Dense(_)) {
             let mut map = scratch.take(shape.output_len());
             self.run(path, shape, x, &mut map, Epilogue { pooled: false, ..epilogue }, scratch);

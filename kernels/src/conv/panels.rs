@@ -39,6 +39,7 @@ impl Panels {
     ) -> Self {
         let (taps, run) = (grid.taps.len(), grid.run);
         let panels = columns.div_ceil(NR);
+        assert!(weights.column <= i32::MAX as usize / NR, "columns of {} weights", weights.column);
         values.resize(groups * panels * taps * run * NR, 0.0);
         if !values.is_empty() {
             let last = grid.taps.iter().map(|tap| tap.index).max().unwrap_or(0);

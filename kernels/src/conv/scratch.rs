@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-/// A pool of buffers that convolutions work in. Keep one for a whole net: after the first pass nothing is allocated.
+/// A pool of buffers that convolutions work in. Keep one for a whole net: after the first pass no large buffer is allocated.
 #[derive(Default, Debug)]
 pub struct Scratch {
     free: Mutex<Vec<Vec<f32>>>,

@@ -186,10 +186,11 @@ fn load_points<V: Vector, const N: usize>(values: &[f32], plane: usize) -> [[V; 
 /// Loads up to a vector of values; missing lanes are zero.
 #[inline(always)]
 fn load<V: Vector>(from: &[f32]) -> V {
-    // SAFETY: `from` holds the values.
     if from.len() == V::LANES {
+        // SAFETY: `from` holds the values.
         unsafe { V::load(from.as_ptr()) }
     } else {
+        // SAFETY: as above.
         unsafe { V::load_part(from.as_ptr(), from.len()) }
     }
 }
@@ -198,10 +199,11 @@ fn load<V: Vector>(from: &[f32]) -> V {
 #[inline(always)]
 fn store<V: Vector>(value: V, to: &mut [f32], accumulate: bool) {
     let value = if accumulate { value.add(load(to)) } else { value };
-    // SAFETY: `to` has room for the values.
     if to.len() == V::LANES {
+        // SAFETY: `to` has room for the values.
         unsafe { value.store(to.as_mut_ptr()) }
     } else {
+        // SAFETY: as above.
         unsafe { value.store_part(to.as_mut_ptr(), to.len()) }
     }
 }

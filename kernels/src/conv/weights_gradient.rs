@@ -206,7 +206,8 @@ impl Source<'_> {
 }
 
 impl Block<'_> {
-    /// Adds `Gt M G` of this block to the weights; `M` exists for 6 rows and a tile's columns at a time.
+    /// Adds `Gt M G` of this block to the weights; `M` exists for the rows and columns of one tile of
+    /// registers at a time.
     fn add_fused(&self, path: Path, scheme: Scheme, sizes: &Sizes, dw: SharedMut) {
         let (panels, (height, most)) = (sizes.columns / NR, tile(path));
         // Values of a point.

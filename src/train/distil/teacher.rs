@@ -144,6 +144,7 @@ mod tests {
             for (want, got) in want.heads.iter().chain(&want.maps).zip(got.heads.iter().chain(&got.maps)) {
                 assert_eq!((want.rows, want.cols, want.channels), (got.rows, got.cols, got.channels));
                 let largest = want.values.iter().zip(&got.values).map(|(w, g)| (w - g).abs()).fold(0.0, f32::max);
+                assert!(got.values.iter().all(|v| v.is_finite()));
                 assert!(want.values.len() == got.values.len() && largest < 1e-5, "{largest}");
             }
             let kept = std::fs::read_dir(folder.path()).unwrap().flatten();

@@ -135,7 +135,7 @@ impl super::Vector for __m512 {
 
     #[inline(always)]
     unsafe fn gather(from: *const f32, apart: usize, count: usize) -> Self {
-        // SAFETY: see above; lanes beyond the mask are not read. Weights are fewer than 2^31.
+        // SAFETY: see above; lanes beyond the mask are not read, and callers assert that 16 steps fit an i32.
         unsafe {
             let order = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
             let places = _mm512_mullo_epi32(order, _mm512_set1_epi32(apart as i32));
