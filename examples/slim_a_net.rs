@@ -26,7 +26,7 @@ fn main() -> Result<()> {
         train_alone(net, (&train, &val), options, &folder.join(stage), &mut |_| {})
     };
     let baseline = fit(demo::network()?, &options.baseline(), "baseline")?.network;
-    let sparse = fit(baseline, &options.sparse(), "sparse")?.network;
+    let sparse = fit(baseline, &options.sparse(goal.clone()), "sparse")?.network;
 
     // Decide, do, prove: the slim net computes what the masked one computes.
     let plan = prune::plan(&sparse, &goal, &Evidence::default())?;

@@ -8,12 +8,14 @@ use yoloslim_core::{Network, Result};
 
 use crate::data::InferenceBatches;
 use crate::model::{HeadMap, Predictor};
+use crate::reestimate::reestimate_statistics;
 
 /// Images of a forward pass.
 const BATCH: usize = 4;
 
 /// For each residual block that can go, by its shortcut's layer: how far the raw heads move without it on the images of
-/// `paths`, as the L2 norm of the change divided by that of the heads. `progress` is told how many blocks are done.
+/// `paths`, as the L2 norm of the change divided by that of the heads, statistics of batch normalisation measured anew on
+/// them: a constant that the block added is no loss, for they take it in. `progress` is told how many blocks are done.
 ///
 /// # Errors
 /// The first image that can't be read.
@@ -24,14 +26,16 @@ pub fn block_effects(
 ) -> Result<BTreeMap<usize, f64>> {
     let removable: Vec<usize> =
         blocks::blocks(network, None).iter().filter(|b| b.form.is_ok()).map(|b| b.shortcut).collect();
-    let whole = heads(network, paths.clone())?;
+    let measured =
+        |network: &Network| heads(&reestimate_statistics(network, paths.clone(), &mut |_| {})?, paths.clone());
+    let whole = measured(network)?;
     let mut effects = BTreeMap::new();
     for (done, shortcut) in removable.iter().enumerate() {
         let effect = |other: &usize| (*other, if other == shortcut { 0.0 } else { 1.0 });
         let alone = Evidence { blocks: Some(removable.iter().map(effect).collect()), ..Evidence::default() };
         let only = PruneOptions { target: Target::Channels(0.0), layers: 1, ..PruneOptions::default() };
         let slim = prune::apply(network, &prune::plan(network, &only, &alone)?)?.compact;
-        effects.insert(*shortcut, relative_change(&whole, &heads(&slim, paths.clone())?));
+        effects.insert(*shortcut, relative_change(&whole, &measured(&slim)?));
         progress(done + 1);
     }
     Ok(effects)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use yoloslim_core::labels::Dataset;
 use yoloslim_core::{Network, Result};
 
-use crate::data::spread;
+use crate::data::{spread, spread_samples};
 use crate::detect::{DetectOptions, Detector};
 use crate::model::Engine;
 use crate::reestimate::reestimate_statistics;
@@ -23,8 +23,7 @@ impl Judge {
     /// Judges by at most `images` images spread evenly over a data set.
     #[must_use]
     pub fn new(dataset: &Dataset, images: usize) -> Self {
-        let step = dataset.samples.len().div_ceil(images.max(1)).max(1);
-        let samples = dataset.samples.iter().step_by(step).cloned().collect();
+        let samples = spread_samples(dataset, images).cloned().collect();
         Self {
             sample: Dataset { samples, warnings: Vec::new(), ..dataset.clone() },
             statistics: spread(dataset, STATISTICS_IMAGES),

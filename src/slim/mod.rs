@@ -106,9 +106,13 @@ impl Pipeline<'_> {
             })?;
         let sparse = match o.sparse_epochs {
             0 => baseline,
-            _ => self.stage("sparse", Some(o.sparse_epochs), record, observe, |observe| {
-                self.train_stage(baseline, "sparse", &o.sparse(), observe)
-            })?,
+            _ => {
+                let first = Step { number: 1, of: o.iterations };
+                let options = o.sparse(first.options(&o.prune, &baseline.graph, &baseline.graph)?);
+                self.stage("sparse", Some(o.sparse_epochs), record, observe, |observe| {
+                    self.train_stage(baseline, "sparse", &options, observe)
+                })?
+            }
         };
         let slim = self.prune_and_fine_tune(sparse, record, observe)?;
         if !self.workers.leads() {
@@ -139,7 +143,15 @@ impl Pipeline<'_> {
                 0 => (pruned, name),
                 epochs => {
                     let name = step.name("fine-tuned");
-                    let fine_tune = TrainOptions { epochs: epochs.div_ceil(o.iterations), ..o.fine_tune() };
+                    let epochs = epochs.div_ceil(o.iterations);
+                    let fine_tune = match step.next() {
+                        // What comes next is drawn to zero meanwhile: without, it would grow again.
+                        Some(next) if o.sparse_epochs > 0 => {
+                            let target = next.options(&o.prune, &original, &pruned.graph)?;
+                            o.fine_tune_sparse(epochs, target)
+                        }
+                        _ => TrainOptions { epochs, ..o.fine_tune() },
+                    };
                     let slim = self.stage(&name, Some(fine_tune.epochs), record, observe, |observe| {
                         self.train_stage(pruned, &name, &fine_tune, observe)
                     })?;

@@ -73,7 +73,7 @@ impl SlimOptions {
                 .fix("give --iterations 1, or go without"));
         }
         self.baseline().check()?;
-        self.sparse().check()?;
+        self.sparse(self.prune.clone()).check()?;
         self.fine_tune().check()?;
         self.prune.check()
     }
@@ -99,19 +99,25 @@ impl SlimOptions {
         TrainOptions { epochs: self.baseline_epochs.max(1), sparsity: None, distil: None, ..self.train.clone() }
     }
 
-    /// The options of sparsity training. The rate stays up: what it is times the number of steps is what the
-    /// penalty can move a gamma by.
+    /// The options of sparsity training for a pruning by `target`. The rate stays up: what it is times the number of steps is
+    /// what the penalty can move a gamma by.
     #[must_use]
-    pub fn sparse(&self) -> TrainOptions {
+    pub fn sparse(&self, target: PruneOptions) -> TrainOptions {
         TrainOptions {
             epochs: self.sparse_epochs.max(1),
             learning_rate: self.train.learning_rate * self.sparse_rate,
             sparsity: Some(self.sparsity.clone()),
-            target: Some(self.prune.clone()),
+            target: Some(target),
             patience: None,
             distil: self.lessons(),
             ..self.train.clone()
         }
+    }
+
+    /// The options of fine-tuning between two of several prunings, the next of them by `target`.
+    #[must_use]
+    pub fn fine_tune_sparse(&self, epochs: usize, target: PruneOptions) -> TrainOptions {
+        TrainOptions { epochs, learning_rate: self.train.learning_rate * self.fine_tune_rate, ..self.sparse(target) }
     }
 
     /// What a teacher adds: the penalty alone would have the net forget what it knew.

@@ -1,8 +1,8 @@
 //! The way to a target in several steps: how far each pruning goes.
 
-use yoloslim_core::cost::profile::Profile;
 use yoloslim_core::graph::Graph;
-use yoloslim_core::prune::{PruneOptions, Target};
+use yoloslim_core::prune::channels::{Channels, Class};
+use yoloslim_core::prune::{Groups, PruneOptions, Target};
 use yoloslim_core::{Result, cost};
 
 /// A step of several; the first is 1.
@@ -21,6 +21,12 @@ impl Step {
         if self.of == 1 { stage.to_owned() } else { format!("{stage}-{}", self.number) }
     }
 
+    /// The step after this one, if there is one.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        (self.number < self.of).then_some(Self { number: self.number + 1, ..self })
+    }
+
     /// The options of this step's pruning of `current`, which began as `original`: each step leaves the same share of
     /// what the one before left, so that the last arrives at the target. Blocks are spread evenly.
     ///
@@ -28,29 +34,32 @@ impl Step {
     /// A profile that can't be read.
     pub fn options(self, options: &PruneOptions, original: &Graph, current: &Graph) -> Result<PruneOptions> {
         let profile = if options.has_latency() { Some(options.latency_profile()?) } else { None };
-        let of_step = |target: Target| self.target(target, profile.as_ref(), original, current);
+        let of_step = |target: Target| {
+            let price = |graph: &Graph| match (target, &profile) {
+                (Target::Flops(_), _) => cost::flops(graph),
+                (Target::Params(_), _) => cost::parameters(graph) as f64,
+                (Target::Latency(_), Some(profile)) => profile.milliseconds(graph),
+                _ => prunable(graph, options.groups) as f64,
+            };
+            self.target(target, price(original), price(current))
+        };
         let blocks = |steps: usize| options.layers * steps / self.of;
         Ok(PruneOptions {
             target: of_step(options.target),
             also: options.also.iter().copied().map(of_step).collect(),
             layers: blocks(self.number) - blocks(self.number - 1),
+            // Each floor is a share of what the step before left.
+            min_keep: options.min_keep.powf(1.0 / self.of as f64),
             ..options.clone()
         })
     }
 
-    /// What this step does of one target.
-    fn target(self, target: Target, profile: Option<&Profile>, original: &Graph, current: &Graph) -> Target {
+    /// What this step does of one target, of a net that costs `now` and cost `first`.
+    fn target(self, target: Target, first: f64, now: f64) -> Target {
         let left = (self.of - self.number + 1) as f64;
-        let price = |graph: &Graph| match (target, profile) {
-            (Target::Flops(_), _) => cost::flops(graph),
-            (Target::Params(_), _) => cost::parameters(graph) as f64,
-            (Target::Latency(_), Some(profile)) => profile.milliseconds(graph),
-            _ => graph.convolutions().map(|(_, c)| c.filters as f64).sum(),
-        };
-        let now = price(current);
         let end = match target {
             Target::Latency(ms) => ms,
-            Target::Flops(share) | Target::Params(share) | Target::Channels(share) => price(original) * (1.0 - share),
+            Target::Flops(share) | Target::Params(share) | Target::Channels(share) => first * (1.0 - share),
         };
         let next = now * (end / now).min(1.0).powf(1.0 / left);
         let share = (1.0 - next / now).max(0.0);
@@ -61,6 +70,12 @@ impl Step {
             Target::Channels(_) => Target::Channels(share),
         }
     }
+}
+
+/// Classes of channels that may go.
+fn prunable(graph: &Graph, groups: Groups) -> usize {
+    let may_go = |class: &&Class| class.protected.is_none() && !(groups == Groups::Frozen && class.tied);
+    Channels::of(graph).classes.iter().filter(may_go).count()
 }
 
 #[cfg(test)]
@@ -91,6 +106,24 @@ mod tests {
             (Step { number: 2, of: 3 }.name("pruned"), Step { number: 1, of: 1 }.name("pruned")),
             ("pruned-2".into(), "pruned".into())
         );
+    }
+
+    #[test]
+    fn the_floor_of_the_last_step_is_the_one_asked_for_and_shares_of_channels_count_what_may_go() {
+        let c = "[convolutional]\nbatch_normalize=1\nfilters=100\nsize=1\nactivation=leaky\n";
+        let head = "[convolutional]\nfilters=7\nactivation=linear\n[yolo]\nmask=0\nanchors=4,4\nclasses=2\n";
+        let cfg = format!("[net]\nwidth=16\nheight=16\n{c}{c}{head}");
+        let mut network = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap();
+        let first = network.graph.clone();
+        let options = PruneOptions { target: Target::Channels(0.8), min_keep: 0.15, ..PruneOptions::default() };
+        for number in 1..=3 {
+            let step = Step { number, of: 3 }.options(&options, &first, &network.graph).unwrap();
+            let plan = prune::plan(&network, &step, &Evidence::default()).unwrap();
+            network = prune::apply(&network, &plan).unwrap().compact;
+        }
+        let filters: Vec<usize> = network.graph.convolutions().map(|(_, c)| c.filters).collect();
+        assert!((40..=43).contains(&(filters[0] + filters[1])), "{filters:?}");
+        assert!(filters[..2].iter().all(|filters| *filters >= 14), "{filters:?}");
     }
 
     #[test]

@@ -143,7 +143,8 @@ pub fn run(
             break;
         }
         let start = Instant::now();
-        if epoch as f64 >= options.epochs as f64 * (1.0 - options.plain_share) {
+        evaluation = None;
+        if epoch >= options.plain_from() {
             loader.set_augment(Augment { mosaic: 0.0, ..options.augment })?;
         }
         let mut so_far = match progress.under_way.take() {
@@ -167,7 +168,7 @@ pub fn run(
         guard.require_some(&so_far, epoch)?;
         let mut record = so_far.record(&trainer, epoch);
         let mut network = trainer.averaged_network();
-        if (epoch + 1) % options.validation_interval() == 0 || epoch + 1 == options.epochs {
+        if options.validates_after(epoch) {
             network = standing.of(network, observe)?;
             let measured = validate(&network)?;
             (record.map, record.map50) = (measured.map, measured.map50);

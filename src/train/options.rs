@@ -9,7 +9,7 @@ use super::guard::OnNan;
 use super::hyp::DarknetSchedule;
 use super::loss::LossOptions;
 use super::schedule::Schedule;
-use super::sparsity::{Sparsity, Strength};
+use super::sparsity::{Sparsity, Strength, deadline};
 use crate::data::Augment;
 
 /// All options of a training run; the file `config.toml` of a run holds them.
@@ -110,13 +110,22 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
-    /// Epochs between validations. The controller of `--sparsity auto` eases by measured accuracy, so it must see that
-    /// several times before its deadline at 80 % of the run: at least every fifth part of the epochs.
+    /// Whether accuracy is measured after an epoch: after the last, and after every so many of them. The controller of
+    /// `--sparsity auto` eases by measured accuracy, so it must see that several times before its deadline, at least every
+    /// fifth part of the epochs, and each time after it, when the penalty grows from epoch to epoch.
     #[must_use]
-    pub fn validation_interval(&self) -> usize {
+    pub fn validates_after(&self, epoch: usize) -> bool {
         let auto = matches!(&self.sparsity, Some(Sparsity { s: Strength::Auto(_), .. }));
         let most = if auto { (self.epochs / 5).max(1) } else { usize::MAX };
-        self.validate_every.clamp(1, most)
+        let late = auto && epoch + 1 >= deadline(self.epochs);
+        late || epoch + 1 == self.epochs || (epoch + 1).is_multiple_of(self.validate_every.clamp(1, most))
+    }
+
+    /// The first of the last epochs, which have no mosaics. A short run has one too, unless it is the only epoch.
+    #[must_use]
+    pub fn plain_from(&self) -> usize {
+        let with_mosaics = (self.epochs as f64 * (1.0 - self.plain_share)).floor() as usize;
+        if self.plain_share < 1.0 { with_mosaics.max(1) } else { 0 }
     }
 
     /// What is odd about them for so many training images.
@@ -201,10 +210,19 @@ mod tests {
     #[test]
     fn the_controller_sees_accuracy_at_least_four_times_before_its_deadline() {
         let options = TrainOptions { epochs: 12, validate_every: 100, ..TrainOptions::default() };
-        assert_eq!(options.validation_interval(), 100);
+        let validated = |o: &TrainOptions| (0..o.epochs).filter(|e| o.validates_after(*e)).collect::<Vec<_>>();
+        assert_eq!(validated(&options), [11]);
         let auto = TrainOptions { sparsity: Some(Sparsity::auto()), ..options };
-        assert_eq!(auto.validation_interval(), 2);
-        assert_eq!(TrainOptions { epochs: 3, ..auto.clone() }.validation_interval(), 1);
-        assert_eq!(TrainOptions { validate_every: 0, ..auto }.validation_interval(), 1);
+        // From the deadline at 9 on after each: the penalty may double then.
+        assert_eq!(validated(&auto), [1, 3, 5, 7, 8, 9, 10, 11]);
+        assert_eq!(validated(&TrainOptions { epochs: 3, ..auto.clone() }), [0, 1, 2]);
+        assert_eq!(validated(&TrainOptions { validate_every: 0, ..auto }).len(), 12);
+    }
+
+    #[test]
+    fn a_short_run_ends_without_mosaics_too() {
+        let from = |epochs, plain_share| TrainOptions { epochs, plain_share, ..TrainOptions::default() }.plain_from();
+        assert_eq!([100, 20, 12, 7, 2, 1].map(|epochs| from(epochs, 0.1)), [90, 18, 10, 6, 1, 1]);
+        assert_eq!((from(7, 0.0), from(7, 1.0)), (7, 0));
     }
 }

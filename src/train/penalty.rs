@@ -28,7 +28,8 @@ pub(super) fn begin_epoch(
     };
     let auto = Auto { target, epochs: options.epochs, max_drop: sparsity.max_drop };
     let course = trainer.course(epochs.len(), auto.deadline());
-    let (penalty, record) = auto.penalty(&trainer.averaged_network(), course, epochs, start)?;
+    let now: Vec<f32> = trainer.gammas_by_layer().flat_map(|(_, gammas)| gammas).copied().collect();
+    let (penalty, record) = auto.penalty(&trainer.averaged_network(), &now, course, epochs, start)?;
     if let Some(warning) = record.warning(epochs) {
         observe(Event::Warning(&warning));
     }

@@ -1,6 +1,6 @@
 //! The controller of `--sparsity auto`: which gammas must reach zero, and how hard they are drawn.
 //!
-//! Before each epoch the net as it is now is planned for: the channels that pruning to the target would take are the
+//! Before each epoch the net as it is by then is planned for: the channels that pruning to the target would take are the
 //! ones that the penalty acts on, and no others. The factor is what brings them to zero by the deadline at the pace
 //! measured so far. While there is time and accuracy is below what is allowed, it is eased. What has arrived is held:
 //! left alone, its gradient would move it off zero again. All of this depends on the net and on the records of the
@@ -50,10 +50,16 @@ pub(in crate::train) struct Course {
     pub left: f64,
 }
 
+/// The epoch of `epochs` by whose start the targets should be zero; from there on accuracy must be seen after each epoch,
+/// for the penalty grows.
+pub(in crate::train) fn deadline(epochs: usize) -> usize {
+    ((epochs as f64 * DEADLINE) as usize).max(1)
+}
+
 impl Auto<'_> {
     /// The epoch by whose start the targets should be zero.
     pub fn deadline(&self) -> usize {
-        ((self.epochs as f64 * DEADLINE) as usize).max(1)
+        deadline(self.epochs)
     }
 
     /// What pruning would take of the net as it is now. Nobody measures evidence while training, so where the score goes
@@ -70,20 +76,22 @@ impl Auto<'_> {
         Ok(gammas(network).zip(self.targets(network)?).filter(|(gamma, target)| *target && *gamma != 0.0).count())
     }
 
-    /// The penalty of the epoch about to start and its record. `network` is the net as it is now, `start` the mAP@0.5
-    /// that the run began with.
+    /// The penalty of the epoch about to start and its record. The averaged `network` says what pruning would take, and the
+    /// gammas as they are `now`, in layer order, how far they have to go: averages lag behind. `start` is the mAP@0.5 that
+    /// the run began with.
     ///
     /// # Errors
     /// A target that this net can't be pruned to.
     pub fn penalty(
         &self,
         network: &Network,
+        now: &[f32],
         course: Course,
         history: &[EpochRecord],
         start: Option<f64>,
     ) -> Result<(Penalty, SparsityRecord)> {
         let targets = self.targets(network)?;
-        let mut sizes: Vec<f32> = gammas(network).zip(&targets).filter(|(_, t)| **t).map(|(g, _)| g.abs()).collect();
+        let mut sizes: Vec<f32> = now.iter().zip(&targets).filter(|(_, t)| **t).map(|(g, _)| g.abs()).collect();
         sizes.sort_by(f32::total_cmp);
         let reached = sizes.partition_point(|g| *g == 0.0);
         let most = sizes.get((sizes.len() as f64 * MOST) as usize).copied().unwrap_or(0.0);
@@ -161,6 +169,17 @@ mod tests {
         network
     }
 
+    /// Where averages and gammas are the same.
+    fn penalty(
+        auto: &Auto,
+        network: &Network,
+        course: Course,
+        history: &[EpochRecord],
+        start: Option<f64>,
+    ) -> Result<(Penalty, SparsityRecord)> {
+        auto.penalty(network, &gammas(network).collect::<Vec<_>>(), course, history, start)
+    }
+
     fn options() -> PruneOptions {
         PruneOptions { target: Target::Channels(0.4), ..PruneOptions::default() }
     }
@@ -170,7 +189,7 @@ mod tests {
         let (network, target) = (network(), options());
         let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
         let course = Course { epoch: 0, now: 1.0, left: 8.0 };
-        let (penalty, record) = auto.penalty(&network, course, &[], Some(0.5)).unwrap();
+        let (penalty, record) = penalty(&auto, &network, course, &[], Some(0.5)).unwrap();
         let targets = penalty.targets.unwrap();
         assert_eq!((record.targets, record.reached, targets.len()), (8, 0, 20));
         assert!(targets.iter().enumerate().all(|(at, target)| *target == (at % 10 < 4)), "{targets:?}");
@@ -194,14 +213,14 @@ mod tests {
         let (mut network, target) = (network(), options());
         let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
         let course = |epoch| Course { epoch, now: 1.0, left: 8.0 };
-        let first = auto.penalty(&network, course(0), &[], None).unwrap().1;
+        let first = penalty(&auto, &network, course(0), &[], None).unwrap().1;
         assert!(!first.resisted);
         // Nothing has moved, though the penalty would have by an eighth of the bound.
         let mut history = vec![EpochRecord { sparsity: Some(first), ..EpochRecord::default() }];
-        let second = auto.penalty(&network, course(1), &history, None).unwrap().1;
+        let second = penalty(&auto, &network, course(1), &history, None).unwrap().1;
         assert!(second.warning(&history).unwrap().contains("holds the gammas"));
         history.push(EpochRecord { sparsity: Some(second), ..EpochRecord::default() });
-        assert_eq!(auto.penalty(&network, course(2), &history, None).unwrap().1.warning(&history), None);
+        assert_eq!(penalty(&auto, &network, course(2), &history, None).unwrap().1.warning(&history), None);
         assert_eq!(auto.left(&network).unwrap(), 8);
         network.conv_mut(0).norm.as_mut().unwrap().gamma[..3].fill(0.0);
         let arrived = SparsityRecord { bound: 0.02, reach: 0.4, ..SparsityRecord::default() };
@@ -213,10 +232,22 @@ mod tests {
     }
 
     #[test]
+    fn averages_say_what_is_taken_and_the_gammas_themselves_how_far_they_are() {
+        let (network, target) = (network(), options());
+        let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
+        let course = Course { epoch: 0, now: 1.0, left: 8.0 };
+        let now: Vec<f32> = gammas(&network).map(|gamma| gamma / 4.0).collect();
+        let [there, far] = [now, gammas(&network).collect()]
+            .map(|now: Vec<f32>| auto.penalty(&network, &now, course, &[], None).unwrap());
+        assert_eq!(there.0.targets, far.0.targets);
+        assert!((there.0.s * 4.0 - far.0.s).abs() < 1e-6, "{} {}", there.0.s, far.0.s);
+    }
+
+    #[test]
     fn what_has_arrived_at_zero_is_held_there() {
         let (mut network, target) = (network(), options());
         let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
-        let first = auto.penalty(&network, Course { epoch: 0, now: 1.0, left: 8.0 }, &[], None).unwrap().1;
+        let first = penalty(&auto, &network, Course { epoch: 0, now: 1.0, left: 8.0 }, &[], None).unwrap().1;
         let s = first.s;
         for layer in [0, 1] {
             network.conv_mut(layer).norm.as_mut().unwrap().gamma[..4].fill(0.0);
@@ -224,7 +255,7 @@ mod tests {
         let history = [EpochRecord { sparsity: Some(first), ..EpochRecord::default() }];
         for epoch in [5, 9] {
             let course = Course { epoch, now: 1.0, left: 3.0 };
-            let (penalty, record) = auto.penalty(&network, course, &history, None).unwrap();
+            let (penalty, record) = penalty(&auto, &network, course, &history, None).unwrap();
             assert_eq!((record.reached, record.targets), (8, 8));
             assert!(penalty.s >= s, "{} after {s}", penalty.s);
         }
@@ -235,19 +266,19 @@ mod tests {
         let (network, target) = (network(), options());
         let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
         let course = |epoch| Course { epoch, now: 1.0, left: 8.0 };
-        let first = auto.penalty(&network, course(0), &[], Some(0.5)).unwrap().1;
+        let first = penalty(&auto, &network, course(0), &[], Some(0.5)).unwrap().1;
         let epoch = |map50, sparsity: &SparsityRecord| EpochRecord {
             map50,
             sparsity: Some(sparsity.clone()),
             ..EpochRecord::default()
         };
         let mut history = vec![epoch(Some(0.3), &first)];
-        let second = auto.penalty(&network, course(1), &history, Some(0.5)).unwrap().1;
+        let second = penalty(&auto, &network, course(1), &history, Some(0.5)).unwrap().1;
         assert!(second.eased && second.warning(&history).is_some());
         history.push(epoch(None, &second));
-        let third = auto.penalty(&network, course(2), &history, Some(0.5)).unwrap().1;
+        let third = penalty(&auto, &network, course(2), &history, Some(0.5)).unwrap().1;
         assert!(third.eased && third.warning(&history).is_none());
-        let late = auto.penalty(&network, course(9), &history, Some(0.5)).unwrap().1;
+        let late = penalty(&auto, &network, course(9), &history, Some(0.5)).unwrap().1;
         assert!(late.late && late.warning(&history).unwrap().contains("0.3000"));
     }
 
@@ -255,7 +286,7 @@ mod tests {
     fn while_training_the_smallest_gammas_stand_in_for_scores_that_go_by_data() {
         let (network, target) = (network(), PruneOptions { score: Criterion::Taylor, ..options() });
         let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
-        let penalty = auto.penalty(&network, Course { epoch: 0, now: 1.0, left: 8.0 }, &[], None).unwrap().0;
+        let penalty = penalty(&auto, &network, Course { epoch: 0, now: 1.0, left: 8.0 }, &[], None).unwrap().0;
         assert!(penalty.targets.unwrap().iter().enumerate().all(|(at, target)| *target == (at % 10 < 4)));
     }
 
@@ -265,10 +296,10 @@ mod tests {
         let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
         let s = |epoch: usize, pace: f32, map50: f64| {
             let course = Course { epoch, now: 1.0, left: 8.0 - epoch as f64 };
-            let first = auto.penalty(&network, Course { epoch: 0, now: 1.0, left: 8.0 }, &[], Some(0.5)).unwrap().1;
+            let first = penalty(&auto, &network, Course { epoch: 0, now: 1.0, left: 8.0 }, &[], Some(0.5)).unwrap().1;
             let before = SparsityRecord { bound: first.bound + pace * first.reach as f32, ..first };
             let history = [EpochRecord { sparsity: Some(before), map50: Some(map50), ..EpochRecord::default() }];
-            let (penalty, record) = auto.penalty(&network, course, &history, Some(0.5)).unwrap();
+            let (penalty, record) = penalty(&auto, &network, course, &history, Some(0.5)).unwrap();
             (penalty.s, record.eased, record.late)
         };
         assert!((s(1, 0.5, 0.5).0 / s(1, 1.0, 0.5).0 - 2.0).abs() < 1e-3);
@@ -280,11 +311,11 @@ mod tests {
     fn once_time_is_up_what_resists_is_drawn_harder_step_by_step_and_no_harder_where_accuracy_is_lost() {
         let (network, target) = (network(), options());
         let auto = Auto { target: &target, epochs: 10, max_drop: 0.02 };
-        let before = auto.penalty(&network, Course { epoch: 0, now: 1.0, left: 8.0 }, &[], Some(0.5)).unwrap().1;
+        let before = penalty(&auto, &network, Course { epoch: 0, now: 1.0, left: 8.0 }, &[], Some(0.5)).unwrap().1;
         let late = |now: f64, map50: f64| {
             let history =
                 [EpochRecord { sparsity: Some(before.clone()), map50: Some(map50), ..EpochRecord::default() }];
-            let record = auto.penalty(&network, Course { epoch: 8, now, left: 0.0 }, &history, Some(0.5)).unwrap().1;
+            let record = penalty(&auto, &network, Course { epoch: 8, now, left: 0.0 }, &history, Some(0.5)).unwrap().1;
             (record.s / before.s, record.late)
         };
         assert_eq!(late(1.0, 0.5), (GROWTH, false), "all at once would take eight times as much and more");

@@ -7,7 +7,7 @@ mod strategy;
 use serde::{Deserialize, Serialize};
 use yoloslim_core::{Error, Result};
 
-pub(super) use auto::{Auto, Course};
+pub(super) use auto::{Auto, Course, deadline};
 pub use strategy::Strategy;
 
 use crate::model::Layout;
