@@ -41,6 +41,23 @@ fn cannot(what: &str, path: &Path, e: &std::io::Error) -> Error {
     }
 }
 
+/// Refuses a file that is there already, before any work is done for it.
+///
+/// # Errors
+/// There is something of that name, or its folder is missing.
+pub fn require_absent(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Err(Error::at(path.display(), "the file is there already, and nothing is overwritten")
+            .fix("give another name or remove it"));
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            Err(Error::at(path.display(), format!("there is no folder {}", folder.display())).fix("make it first"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// How the names of temporary files begin.
 const DRAFT: &str = ".yoloslim-";
 

@@ -11,6 +11,7 @@ use yoloslim_core::{Network, Result};
 
 use super::examples;
 use super::net::Size;
+use super::origin;
 use crate::term::{self, Next, Term, beside, wrapped};
 
 /// Time a net on random data
@@ -106,7 +107,10 @@ fn train(TrainKnobs { knobs, segments }: TrainKnobs, term: Term) -> Result<()> {
     bar.finish_and_clear();
     let mut times = times.map_err(|e| e.inside(knobs.cfg.display()))?;
     times.sort_by(f64::total_cmp);
-    let next = Next::new("train").path(&knobs.cfg).data(None).output(beside(&knobs.cfg, "base"));
+    let next = Next::new("train")
+        .path(&knobs.cfg)
+        .data(origin::data(&knobs.cfg).as_deref())
+        .output(beside(&knobs.cfg, "base"));
     knobs.report("train", size, &times, next, term)
 }
 

@@ -33,6 +33,11 @@ impl ClassArgs {
 const LISTED: usize = 12;
 
 fn unknown(word: &str, names: &[String]) -> Error {
+    if names.iter().enumerate().all(|(class, name)| *name == class.to_string()) {
+        let cause = format!("the names of the classes are not known, so there is no `{word}` to look for");
+        let last = names.len().saturating_sub(1);
+        return Error::at("--class", cause).fix(format!("give --names FILE, or a number from 0 to {last}"));
+    }
     let error = Error::at("--class", format!("there is no class `{word}`"));
     if let Some(meant) = nearest(word, names) {
         return error.fix(format!("did you mean `{meant}`?"));
@@ -57,5 +62,8 @@ mod tests {
         assert_eq!(mistyped, "--class: there is no class `helmt`; did you mean `helmet`?");
         let other = among(&["3"]).unwrap_err().to_string();
         assert!(other.ends_with("give a name of these or a number: helmet, vest, 7up"), "{other}");
+        let numbers: Vec<String> = (0..3).map(|class| class.to_string()).collect();
+        let unnamed = ClassArgs { classes: vec!["vest".to_owned()] }.among(&numbers).unwrap_err().to_string();
+        assert!(unnamed.ends_with("give --names FILE, or a number from 0 to 2"), "{unnamed}");
     }
 }

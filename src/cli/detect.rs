@@ -13,6 +13,7 @@ use yoloslim_core::{Error, Result, files};
 
 use super::classes::ClassArgs;
 use super::net::{NetArgs, Size};
+use super::origin;
 use crate::term::{self, Next, Term, beside};
 
 /// Find objects in pictures
@@ -118,11 +119,13 @@ impl Detect {
     fn next(&self) -> Next {
         let NetArgs { cfg, weights } = &self.net;
         if self.output.is_some() {
-            return Next::new("eval").path(cfg).path(weights).data(None);
+            return Next::new("eval").path(cfg).path(weights).data(origin::data(cfg).as_deref());
         }
         let detect = self.paths.iter().fold(Next::new("detect").path(cfg).path(weights), Next::path);
         let named = self.names.iter().fold(detect, |next, names| next.with("--names").path(names));
-        named.output(beside(&self.paths[0], "found"))
+        // Not beside the pictures, where a data set would take them for its own.
+        let folder = beside(&self.paths[0], "found");
+        named.output(folder.file_name().map_or_else(|| folder.clone(), PathBuf::from))
     }
 
     fn class_names(&self, classes: usize) -> Result<Vec<String>> {

@@ -11,8 +11,9 @@ use yoloslim_core::labels::{self, Split};
 
 use super::classes::ClassArgs;
 use super::detect::share;
-use super::net::{NetArgs, Size, is_slim};
-use crate::term::{self, Next, Term, beside, cut, wrapped};
+use super::net::{LEARNT, NetArgs, Size, is_slim};
+use super::origin;
+use crate::term::{self, Next, Term, cut, wrapped};
 
 /// Measure a net on labelled images: COCO and VOC metrics, by class and by object size
 #[derive(Debug, Args)]
@@ -64,18 +65,26 @@ impl Eval {
             return term::print_json(&evaluation);
         }
         term::print(&table(&evaluation))?;
-        term.next(self.next());
+        term.next(self.next(evaluation.map50));
         Ok(())
     }
 
-    /// A net that is slim goes to its runtime, another is slimmed.
-    fn next(&self) -> Next {
+    /// A net that has learnt little is trained, one that is slim goes to its runtime, another is slimmed.
+    fn next(&self, map50: Option<f64>) -> Next {
         let NetArgs { cfg, weights } = &self.net;
+        if map50.is_some_and(|map50| map50 < LEARNT) {
+            let train = Next::new("train").path(cfg).path(weights).data(Some(&self.data));
+            return train.output(origin::beside_net(cfg, "more"));
+        }
         if is_slim(cfg) {
-            return Next::new("export").path(cfg).path(weights).with("--format onnx").output(beside(cfg, "onnx"));
+            return Next::new("export")
+                .path(cfg)
+                .path(weights)
+                .with("--format onnx")
+                .output(origin::beside_net(cfg, "onnx"));
         }
         let slim = Next::new("slim").path(cfg).path(weights).data(Some(&self.data)).with("--baseline-epochs 0");
-        slim.output(beside(cfg, "run"))
+        slim.output(origin::beside_net(cfg, "run"))
     }
 }
 

@@ -15,7 +15,8 @@ use yoloslim_core::{Error, Network, Result, files};
 
 use super::export_knobs::{CaffeKnobs, OnnxKnobs};
 use super::net::{NetArgs, Size};
-use crate::term::{self, Next, Term, beside};
+use super::origin;
+use crate::term::{self, Next, Term};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -166,8 +167,9 @@ impl Export {
             Format::Darknet | Format::Safetensors => self.onnx.typed().or(self.caffe.typed()).or(colour),
         };
         strange.map_or(Ok(()), |option| {
-            Err(Error::at(option, "this option is for another format")
-                .fix("leave it out, or choose the other --format"))
+            let name = format.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+            Err(Error::at(option, format!("of no effect with --format {name}"))
+                .fix("leave it out, or choose the format that it is for"))
         })
     }
 
@@ -279,7 +281,7 @@ impl Export {
                         if self.caffe.is_for_svp_npu() { "--format caffe --dialect svp_npu" } else { "--format caffe" };
                     let export =
                         Next::new("export").path(cfg).path(weights).with(dialect).data(self.caffe.data.as_deref());
-                    term.next(export.output(beside(cfg, "caffe")));
+                    term.next(export.output(origin::beside_net(cfg, "caffe")));
                 }
                 Ok(())
             }

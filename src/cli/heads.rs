@@ -11,8 +11,9 @@ use yoloslim_core::quant::Quantisation;
 use yoloslim_core::{Error, Network, Result, files};
 
 use super::net::{NetArgs, is_slim};
+use super::origin;
 use super::tensor_file::{Images, npz, read_images};
-use crate::term::{self, Next, Term, beside};
+use crate::term::{self, Next, Term};
 
 /// Write the raw head maps of given images, to compare with a chip or another runtime
 #[derive(Debug, Args)]
@@ -49,6 +50,7 @@ struct HeadSummary<'a> {
 
 impl Heads {
     pub fn run(self, term: Term) -> Result<()> {
+        files::require_absent(&self.output)?;
         let images = read_images(&self.input)?;
         let network = self.net.read(term)?;
         let mut engine = self.engine(&network, images.shape)?;
@@ -69,8 +71,12 @@ impl Heads {
         term.wrote(self.output.display());
         let NetArgs { cfg, weights } = &self.net;
         let next = match is_slim(cfg) {
-            true => Next::new("export").path(cfg).path(weights).with("--format onnx").output(beside(cfg, "onnx")),
-            false => Next::new("eval").path(cfg).path(weights).data(None),
+            true => Next::new("export")
+                .path(cfg)
+                .path(weights)
+                .with("--format onnx")
+                .output(origin::beside_net(cfg, "onnx")),
+            false => Next::new("eval").path(cfg).path(weights).data(origin::data(cfg).as_deref()),
         };
         term.next(next);
         Ok(())

@@ -12,7 +12,8 @@ use yoloslim_core::{Network, Result, cost};
 
 use super::layer_table::{kind, layer_table};
 use super::net::{NetArgs, Size, is_slim, read_graph};
-use crate::term::{self, Next, Term, beside, wrapped};
+use super::origin;
+use crate::term::{self, Next, Term, wrapped};
 
 /// A share of channels that can go unnoticed from which on pruning is worth while.
 const SPARSE: f64 = 0.3;
@@ -88,10 +89,14 @@ impl Info {
         let sparse = summary.gamma.as_ref().is_some_and(|gamma| gamma.safe > SPARSE);
         match sparse && !is_slim(&self.cfg) {
             true => {
-                let prune = Next::new("prune").path(&self.cfg).path(weights).data(None).with("--target-flops 0.7");
-                prune.output(beside(&self.cfg, "slim"))
+                let prune = Next::new("prune")
+                    .path(&self.cfg)
+                    .path(weights)
+                    .data(origin::data(&self.cfg).as_deref())
+                    .with("--target-flops 0.7");
+                prune.output(origin::beside_net(&self.cfg, "slim"))
             }
-            false => Next::new("eval").path(&self.cfg).path(weights).data(None),
+            false => Next::new("eval").path(&self.cfg).path(weights).data(origin::data(&self.cfg).as_deref()),
         }
     }
 }

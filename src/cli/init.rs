@@ -86,10 +86,7 @@ impl From<Arch> for Architecture {
 impl Init {
     pub fn run(self, term: Term) -> Result<()> {
         for path in [Some(&self.output), self.random_weights.as_ref()].into_iter().flatten() {
-            if path.exists() {
-                return Err(Error::at(path.display(), "the file is there already, and nothing is overwritten")
-                    .fix("give another name or remove it"));
-            }
+            files::require_absent(path)?;
         }
         let architecture = Architecture::from(self.arch);
         let options = self.options(architecture, term)?;

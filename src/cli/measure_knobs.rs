@@ -24,7 +24,7 @@ pub struct MeasureKnobs {
     #[arg(long, value_name = "N", requires = "data")]
     candidates: Option<usize>,
     /// Leave BN statistics as they are instead of measuring them anew on training images after pruning
-    #[arg(long)]
+    #[arg(long, requires = "data")]
     keep_statistics: bool,
 }
 

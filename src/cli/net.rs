@@ -45,6 +45,9 @@ pub fn is_slim(cfg: &Path) -> bool {
     cfg.is_file() && (named || cfg.with_file_name("plan.json").is_file())
 }
 
+/// The mAP@0.5 below which a net has not learnt its task yet, and slimming or exporting it would be in vain.
+pub const LEARNT: f64 = 0.1;
+
 /// The size of a net's input: `416` or `608x352` (width x height).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {

@@ -9,12 +9,13 @@ use serde::Serialize;
 use yoloslim::cpu_profile;
 use yoloslim_core::cost::profile::{self, Device, Measured, Profile, TimedNet};
 use yoloslim_core::graph::Graph;
-use yoloslim_core::{Error, Result, files};
+use yoloslim_core::{Result, files};
 
 use super::examples;
 use super::layer_table::kind;
 use super::net::{Size, read_graph};
-use crate::term::{self, Next, Term, beside};
+use super::origin;
+use crate::term::{self, Next, Term};
 
 /// Predict how long nets take on a device, layer by layer
 #[derive(Debug, Args)]
@@ -187,9 +188,9 @@ impl Show {
         if !weights.is_file() {
             return Next::new("bench infer").path(cfg);
         }
-        let prune = Next::new("prune").path(cfg).path(weights).data(None);
+        let prune = Next::new("prune").path(cfg).path(weights).data(origin::data(cfg).as_deref());
         let prune = prune.with(&format!("--target-latency {:.3} --profile", ms / 2.0)).path(&self.profile);
-        prune.output(beside(cfg, "slim"))
+        prune.output(origin::beside_net(cfg, "slim"))
     }
 }
 
@@ -229,7 +230,7 @@ struct FitSummary<'a> {
 
 impl Fit {
     fn run(self, term: Term) -> Result<()> {
-        refuse_existing(&self.output)?;
+        files::require_absent(&self.output)?;
         let start = Profile::find(&self.profile)?;
         let net = |timing: &Timing| -> Result<(String, Graph, f64)> {
             Ok((timing.cfg.display().to_string(), read_graph(&timing.cfg)?.1, timing.ms))
@@ -266,7 +267,7 @@ fn residuals(timed: &[TimedNet]) -> String {
 
 impl Measure {
     fn run(self, term: Term) -> Result<()> {
-        refuse_existing(&self.output)?;
+        files::require_absent(&self.output)?;
         let bar = term.progress(cpu_profile::points(), "timing layers");
         let profile = cpu_profile::measure(&mut || bar.inc());
         bar.finish_and_clear();
@@ -280,14 +281,6 @@ impl Measure {
         term.next(Next::new("profile show").path(&self.output).path("CFG"));
         Ok(())
     }
-}
-
-fn refuse_existing(path: &Path) -> Result<()> {
-    if path.exists() {
-        return Err(Error::at(path.display(), "the file is there already, and nothing is overwritten")
-            .fix("give another name or remove it"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use yoloslim_core::{Network, Result};
 
 use super::measure_knobs::{MeasureKnobs, WorkBars};
 use super::net::NetArgs;
+use super::origin::{self, Origin};
 use super::profile::warn_if_uncalibrated;
 use super::prune_guard::GuardArgs;
 use super::prune_knobs::PruneKnobs;
@@ -44,7 +45,7 @@ pub struct Prune {
     #[command(flatten)]
     measured: MeasureKnobs,
     /// Seed of the random plans among --candidates
-    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "By measurement")]
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "By measurement", requires = "candidates")]
     seed: u64,
     #[command(flatten)]
     guard: GuardArgs,
@@ -154,10 +155,13 @@ impl Prune {
         match (&self.output, self.dry_run) {
             (Some(output), false) => {
                 let train = Next::new("train").net(output, "slim").data(self.data.as_deref());
+                // A net that was taught while sparse is worth less than its teacher.
+                let taught_by = Origin::of(cfg).and_then(|origin| origin.teacher);
+                let [cfg, weights] = taught_by.unwrap_or_else(|| [cfg.clone(), weights.clone()]);
                 train.with("--teacher").path(cfg).path(weights).output(beside(output, "tuned"))
             }
             (Some(_), true) => Next::typed_without("--dry-run"),
-            (None, _) => Next::typed_without("--dry-run").output(beside(cfg, "slim")),
+            (None, _) => Next::typed_without("--dry-run").output(origin::beside_net(cfg, "slim")),
         }
     }
 

@@ -12,10 +12,10 @@ use crate::term::Term;
 #[command(next_help_heading = "By measurement")]
 pub struct GuardArgs {
     /// Loss of mAP@0.5 on validation images beyond which nothing is written
-    #[arg(long, default_value_t = 0.05, value_name = "F", value_parser = share::<f64>)]
+    #[arg(long, default_value_t = 0.05, value_name = "F", value_parser = share::<f64>, requires = "data")]
     pub max_drop: f64,
     /// Write the slim net whatever is lost: fine-tuning is going to win it back
-    #[arg(long)]
+    #[arg(long, requires = "data")]
     pub anyway: bool,
 }
 

@@ -10,10 +10,10 @@ use yoloslim_core::prune::{Criterion, Groups, Join, LeftBehind, Normalise, Prune
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Pruning")]
 pub struct PruneKnobs {
-    /// What channels that a shortcut ties are worth together, or that they stay
+    /// What channels that a shortcut ties are worth together, or that they stay [default: union]
     #[arg(long, value_enum, value_name = "HOW")]
     groups: Option<GroupsArg>,
-    /// What a filter is worth
+    /// What a filter is worth [default: gamma]
     #[arg(long, value_enum, value_name = "SCORE")]
     score: Option<ScoreArg>,
     /// How the scores of tied channels become one; wins over --groups
@@ -27,16 +27,16 @@ pub struct PruneKnobs {
     /// Device of --target-latency: hi3519a, hi3559a, cpu (this machine, by cpu.toml) or the path of a profile
     #[arg(long, value_name = "P", requires = "target_latency")]
     profile: Option<String>,
-    /// Residual blocks to remove
+    /// Residual blocks to remove [default: 0]
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
     /// What stands in for removed channels [default: means where there is data, else beta]
     #[arg(long, value_enum, value_name = "WHAT")]
     left_behind: Option<LeftBehindArg>,
-    /// Share of each layer's channels that stays at least
+    /// Share of each layer's channels that stays at least, rounded down, and never fewer than one [default: 0.1]
     #[arg(long, value_name = "F")]
     min_keep: Option<f64>,
-    /// Channel counts become multiples of this
+    /// Channel counts become multiples of this [default: 1]
     #[arg(long, value_name = "N")]
     multiple_of: Option<usize>,
 }

@@ -45,7 +45,7 @@ const JUDGE_IMAGES: usize = 128;
 pub struct Quantize {
     #[command(flatten)]
     net: NetArgs,
-    /// Data set: a Darknet .data, a YOLO .yaml, a COCO .json or a VOC folder
+    /// Data set: a Darknet .data, a YOLO .yaml, a COCO .json, or a folder of VOC, VisDrone or COCO
     #[arg(long, value_name = "D")]
     data: PathBuf,
     /// Folder for what is written, new or empty

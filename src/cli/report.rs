@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use yoloslim::report;
-use yoloslim_core::{Error, Result, files};
+use yoloslim_core::{Result, files};
 
+use super::origin;
 use crate::term::{self, Next, Term, beside};
 
 /// Write the report of a run, one HTML file that opens without a network, or serve it while the run goes on
@@ -49,11 +50,8 @@ impl Report {
         }
         let path = match &self.output {
             None => report::write(&self.run)?,
-            Some(file) if file.exists() => {
-                return Err(Error::at(file.display(), "the file is there already, and nothing is overwritten")
-                    .fix("give another name or remove it"));
-            }
             Some(file) => {
+                files::require_absent(file)?;
                 files::write_whole(file, report::render(&self.run)?.as_bytes())?;
                 file.clone()
             }
@@ -70,7 +68,10 @@ impl Report {
             (true, true) => {
                 Next::new("export").net(&self.run, "slim").with("--format onnx").output(beside(&self.run, "onnx"))
             }
-            (true, false) => Next::new("eval").net(&self.run, "last").data(None),
+            (true, false) => {
+                let data = origin::data(&self.run.join("last.cfg"));
+                Next::new("eval").net(&self.run, "last").data(data.as_deref())
+            }
         });
         Ok(())
     }

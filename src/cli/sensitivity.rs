@@ -9,11 +9,12 @@ use yoloslim::new_folder::NewFolder;
 use yoloslim::search::{Judge, Sensitivity, measure_sensitivity};
 use yoloslim_core::labels::{self, Split};
 use yoloslim_core::prune::{self, Criterion, Evidence, PruneOptions};
-use yoloslim_core::{Network, Result, files};
+use yoloslim_core::{Error, Network, Result, files};
 
 use super::net::NetArgs;
+use super::origin;
 use super::prune_knobs::PruneKnobs;
-use crate::term::{self, COLUMNS, Next, Term, beside};
+use crate::term::{self, COLUMNS, Next, Term};
 
 /// Prune each group of tied convolutions, and each residual block, alone at several ratios; measure what accuracy it costs
 #[derive(Debug, Args)]
@@ -47,6 +48,10 @@ impl SensitivityCommand {
     pub fn run(self, term: Term) -> Result<()> {
         let options = self.knobs.over(PruneOptions::default());
         options.check()?;
+        if options.score == Criterion::Sensitivity {
+            return Err(Error::at("--score sensitivity", "that is what this command measures")
+                .fix("give the score that each part is pruned by, gamma say"));
+        }
         for ratio in &self.ratios {
             PruneOptions { target: prune::Target::Channels(*ratio), ..PruneOptions::default() }.check()?;
         }
@@ -83,7 +88,9 @@ impl SensitivityCommand {
         let out = self.output.display();
         term.wrote(format!("sensitivity.json, this table as sensitivity.txt, and plan.json to {out}"));
         let prune = Next::new("prune").path(&self.net.cfg).path(&self.net.weights).data(Some(&self.data));
-        term.next(prune.with("--plan").path(self.output.join("plan.json")).output(beside(&self.net.cfg, "slim")));
+        term.next(
+            prune.with("--plan").path(self.output.join("plan.json")).output(origin::beside_net(&self.net.cfg, "slim")),
+        );
         Ok(())
     }
 }

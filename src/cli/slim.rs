@@ -29,7 +29,7 @@ use crate::term::{self, Next, Term, beside};
 pub struct Slim {
     #[command(flatten)]
     start: StartArgs,
-    /// Data set: a Darknet .data, a YOLO .yaml, a COCO .json or a VOC folder
+    /// Data set: a Darknet .data, a YOLO .yaml, a COCO .json, or a folder of VOC, VisDrone or COCO
     #[arg(long, value_name = "DATA", required_unless_present = "resume")]
     data: Option<PathBuf>,
     /// Folder of the run, new or empty

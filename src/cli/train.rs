@@ -18,7 +18,7 @@ use super::distil_knobs::DistilKnobs;
 use super::interrupt::listen;
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
 use super::loss_knobs::LossKnobs;
-use super::net::{is_slim, read_graph};
+use super::net::{LEARNT, is_slim, read_graph};
 use super::profile::warn_if_uncalibrated;
 use super::prune_knobs::PruneKnobs;
 use super::slim::read_or_begin;
@@ -30,7 +30,7 @@ use crate::term::{self, Next, Term, beside};
 pub struct Train {
     #[command(flatten)]
     start: StartArgs,
-    /// Data set: a Darknet .data, a YOLO .yaml, a COCO .json or a VOC folder
+    /// Data set: a Darknet .data, a YOLO .yaml, a COCO .json, or a folder of VOC, VisDrone or COCO
     #[arg(long, value_name = "DATA", required_unless_present = "resume")]
     data: Option<PathBuf>,
     /// Folder of the run, new or empty
@@ -111,7 +111,7 @@ impl Train {
         // A config may say auto too.
         let may_be_auto = auto || (self.sparsity.is_none() && self.config.is_some());
         if self.prune.any() && !may_be_auto {
-            return Err("what is going to be pruned is of effect with --sparsity auto only".to_owned());
+            return Err("--target-flops and all that tells what is going to be pruned are of effect with --sparsity auto only; add it, or leave them out".to_owned());
         }
         strategy_has_effect(self.sparsity_strategy, auto)
     }
@@ -171,7 +171,8 @@ impl Train {
         let path = folder.path().display();
         term.note(format!("how it went: {path}/{REPORT}, for a browser; also: tensorboard --logdir {path}"));
         term.wrote(format!("{path}/last.cfg and last.weights (best.* scored highest on val)"));
-        term.next(next(&config, self.data.as_deref(), folder.path()));
+        let map50 = record.stages.last().and_then(|s| s.evaluation.as_ref()).and_then(|e| e.map50);
+        term.next(next(&config, self.data.as_deref(), folder.path(), map50));
         Ok(())
     }
 
@@ -210,6 +211,9 @@ impl Train {
             options.sparsity = Some(Sparsity { s, strategy, ..Sparsity::auto() });
         }
         if options.sparsity.as_ref().is_some_and(|sparsity| sparsity.s == Strength::AUTO) {
+            if !self.prune.any() && options.target.is_none() {
+                term.note("no target was given: half of the channels (--channels 0.5) are drawn to zero");
+            }
             options.target = Some(self.prune.over(options.target.unwrap_or_default()));
         } else {
             options.target = None;
@@ -280,13 +284,17 @@ pub fn strategy_has_effect(typed: Option<StrategyName>, auto: bool) -> std::resu
     Ok(())
 }
 
-/// A plain net is trained sparse, a sparse one pruned, and one that is slim already goes to its runtime.
-fn next(config: &RunConfig<TrainOptions>, typed: Option<&Path>, run: &Path) -> Next {
+/// A net that has learnt little is trained on, a plain one trained sparse, a sparse one pruned, and one that is slim already
+/// goes to its runtime.
+fn next(config: &RunConfig<TrainOptions>, typed: Option<&Path>, run: &Path, map50: Option<f64>) -> Next {
     let data = Some(typed.unwrap_or(&config.data));
-    // The penalty has its way at the end of a run, not where accuracy was highest.
-    let best = config.options.sparsity.is_none() && run.join("best.weights").is_file();
-    let stem = if best { "best" } else { "last" };
+    // Not the best: what the validation images have chosen is not measured by them any more.
+    let stem = "last";
     let target = config.options.target.as_ref().map_or_else(|| "--target-flops 0.7".to_owned(), typed_targets);
+    if map50.is_some_and(|map50| map50 < LEARNT) {
+        let more = format!("--epochs {}", config.options.epochs * 2);
+        return Next::new("train").net(run, "last").data(data).with(&more).output(beside(run, "more"));
+    }
     if config.options.sparsity.is_some() {
         return Next::new("prune").net(run, stem).data(data).with(&target).output(beside(run, "slim"));
     }
@@ -296,7 +304,8 @@ fn next(config: &RunConfig<TrainOptions>, typed: Option<&Path>, run: &Path) -> N
     Next::new("train")
         .net(run, stem)
         .data(data)
-        .with(&format!("--sparsity auto {target}"))
+        .with(&format!("--sparsity auto {target} --teacher"))
+        .net(run, stem)
         .output(beside(run, "sparse"))
 }
 
@@ -326,9 +335,11 @@ mod tests {
         ] {
             let command = ["yoloslim", "train", cfg].map(str::to_owned).to_vec();
             let config = RunConfig { data: "/abs/D".into(), command, workers: 1, options };
-            let said = next(&config, Some(Path::new("D")), run).to_string();
+            let said = next(&config, Some(Path::new("D")), run, Some(0.6)).to_string();
             assert!(said.starts_with(&format!("yoloslim {wanted}")), "{said}");
-            assert!(!said.contains("--data") || next(&config, None, run).to_string().contains("--data /abs/D"));
+            let little = next(&config, Some(Path::new("D")), run, Some(0.02)).to_string();
+            assert!(little.starts_with("yoloslim train run/last.cfg run/last.weights --data D --epochs "), "{little}");
+            assert!(!said.contains("--data") || next(&config, None, run, None).to_string().contains("--data /abs/D"));
         }
     }
 }

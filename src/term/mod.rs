@@ -29,7 +29,7 @@ impl Term {
     /// Something good to know.
     pub fn note(self, text: impl std::fmt::Display) {
         if !self.quiet {
-            stderr_line("note", "36", &text.to_string());
+            stderr_words("note", "36", &text.to_string());
         }
     }
 
@@ -50,14 +50,14 @@ impl Term {
     /// What only matters when something is looked into.
     pub fn detail(self, text: impl std::fmt::Display) {
         if self.verbose && !self.silent {
-            stderr_line("detail", "2", &text.to_string());
+            stderr_words("detail", "2", &text.to_string());
         }
     }
 
     /// Something that is probably wrong, though the run goes on.
     pub fn warn(self, text: impl std::fmt::Display) {
         if !self.silent {
-            stderr_line("warning", "33", &text.to_string());
+            stderr_words("warning", "33", &text.to_string());
         }
     }
 
@@ -108,9 +108,27 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
     print(&text)
 }
 
-/// One line on stderr, coloured where that is a terminal and `NO_COLOR` (no-color.org) is unset.
+/// Words on stderr: lines that fit where that is a terminal, one that `grep` finds whole elsewhere.
+fn stderr_words(label: &str, colour: &str, text: &str) {
+    if !io::stderr().is_terminal() {
+        return stderr_line(label, colour, text);
+    }
+    // The label has its part of the first line.
+    let words = wrapped(&format!("{label}: {}", single_spaced(text)), 4);
+    say(label, colour, &words[label.len() + 2..]);
+}
+
+/// One line on stderr, however long: what may be copied from it stays whole.
 fn stderr_line(label: &str, colour: &str, text: &str) {
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    say(label, colour, &single_spaced(text));
+}
+
+fn single_spaced(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The label is coloured where stderr is a terminal and `NO_COLOR` (no-color.org) is unset.
+fn say(label: &str, colour: &str, text: &str) {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) || !io::stderr().is_terminal();
     let label = if plain { format!("{label}:") } else { format!("\x1b[1;{colour}m{label}:\x1b[0m") };
     // A closed stderr leaves nobody to tell.

@@ -32,10 +32,10 @@ fn cases(scene: &Scene, data: &str) -> Vec<Case> {
         new("info @net.cfg @net.weights", "", "eval @net.cfg @net.weights --data D"),
         new("init yolov3-tiny --data DATA --width 0.25 --size 64 -o @new.cfg", "new.cfg", "train @new.cfg --data DATA"),
         new("anchors --data DATA --count 2", "", "init yolov3 --data DATA --size 416 -o my.cfg"),
-        new("detect @net.cfg @net.weights @images", "", "detect @net.cfg @net.weights @images -o @images-found"),
+        new("detect @net.cfg @net.weights @images", "", "detect @net.cfg @net.weights @images -o images-found"),
         new("detect @net.cfg @net.weights @images -o @found", "2 pictures", "eval @net.cfg @net.weights"),
         new("heads @net.cfg @net.weights --input @x.npy -o @o.npz", "o.npz", "eval @net.cfg @net.weights"),
-        new("eval @net.cfg @net.weights --data DATA", "", "slim @net.cfg @net.weights --data DATA --baseline-epochs 0"),
+        new("eval @net.cfg @net.weights --data DATA", "", "train @net.cfg @net.weights --data DATA -o @net-more"),
         new("bench infer @net.cfg --steps 1", "", "profile show hi3519a @net.cfg"),
         new("bench train @net.cfg --steps 1", "", "train @net.cfg --data D"),
         new("profile show hi3519a", "", "profile show hi3519a CFG"),
@@ -47,7 +47,7 @@ fn cases(scene: &Scene, data: &str) -> Vec<Case> {
             "slim/slim.weights",
             "train @slim/slim.cfg @slim/slim.weights --data DATA --teacher @net.cfg @net.weights -o @slim-tuned",
         ),
-        new("eval @slim/slim.cfg @slim/slim.weights --data DATA", "", "export @slim/slim.cfg @slim/slim.weights"),
+        new("eval @slim/slim.cfg @slim/slim.weights --data DATA", "", "train @slim/slim.cfg @slim/slim.weights"),
         new(
             "sensitivity @net.cfg @net.weights --data DATA --ratios 0.5 -o @parts",
             "sensitivity.json, this table",
@@ -67,7 +67,7 @@ fn cases(scene: &Scene, data: &str) -> Vec<Case> {
         new(
             "train @net.cfg @net.weights --data DATA --epochs 2 --batch 1 -o @base",
             "base/last.cfg",
-            "train @base/best.cfg @base/best.weights --data DATA --sparsity auto --target-flops 0.7 -o @base-sparse",
+            "train @base/last.cfg @base/last.weights --data DATA --epochs 4 -o @base-more",
         ),
         new(
             "slim @net.cfg --data DATA --baseline-epochs 1 --sparse-epochs 1 --fine-tune-epochs 1 --batch 1 -o @run",

@@ -91,14 +91,14 @@ fn a_net_that_a_format_cannot_express_is_refused_and_nothing_is_written() {
         (&[four.as_str(), "--format", "caffe"][..], &["four.cfg:", "4 input channels", "use 1 or 3"][..]),
         (&[mish.as_str(), "--format", "caffe"][..], &["mish.cfg:", "[convolutional] #0", "activation=leaky"][..]),
         (&[&cfg, "--format", "caffe", "--hp", "3"], &["--hp", "layer 3 is no convolution"]),
-        (&[&cfg, "--format", "caffe", "--decode"], &["--decode", "another format"]),
-        (&[&cfg, "--format", "ncnn", "--hp", "heads"], &["--hp", "another format"]),
-        (&[&cfg, "--format", "darknet", "--color", "bgr"], &["--color bgr", "another format"]),
+        (&[&cfg, "--format", "caffe", "--decode"], &["--decode", "of no effect with --format"]),
+        (&[&cfg, "--format", "ncnn", "--hp", "heads"], &["--hp", "of no effect with --format"]),
+        (&[&cfg, "--format", "darknet", "--color", "bgr"], &["--color bgr", "of no effect with --format"]),
         (&[&cfg, "--format", "caffe", "--dialect", "svp_npu", "--data", "x"], &["--data", "nnie_mapper only"]),
         (&[&cfg, "--format", "caffe", "--dialect", "svp_npu", "--hp", "heads"], &["--hp", "nnie_mapper only"]),
         (&[&cfg, "--format", "caffe", "--compile-mode", "8", "--hp", "heads"], &["--hp", "by-layer"]),
         (&[&cfg, "--format", "caffe", "--compile-mode", "by-layer"], &["--compile-mode by-layer", "--hp heads"]),
-        (&[&cfg, "--format", "onnx", "--internal-stride", "32"], &["--internal-stride", "another format"]),
+        (&[&cfg, "--format", "onnx", "--internal-stride", "32"], &["--internal-stride", "of no effect with --format"]),
         (&[&cfg, "--format", "caffe", "--data", "none.data"], &["none.data", "no such data set"]),
     ] {
         let (net, options) = args.split_first().unwrap();

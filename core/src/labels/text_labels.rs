@@ -81,6 +81,9 @@ impl Reader<'_> {
     }
 }
 
+/// A coordinate that no box has that merely leaves its image.
+const FAR: f64 = 2.0;
+
 /// One line as class and box in shares of the image. More than five numbers are the corners of a polygon, as
 /// segmentation sets have them; its bounding box is taken.
 fn parse(line: &str) -> Result<(usize, BBox), String> {
@@ -94,6 +97,10 @@ fn parse(line: &str) -> Result<(usize, BBox), String> {
     };
     if *class < 0.0 || class.fract() != 0.0 {
         return Err(format!("`{class}` is not a class number"));
+    }
+    // A little outside happens and is clipped; what is far outside was never a share.
+    if let Some(far) = rest.iter().find(|value| value.abs() > FAR) {
+        return Err(format!("{far} is no share of the image: is it in pixels?"));
     }
     let bbox = match rest {
         &[cx, cy, width, height] => BBox::from_center(cx, cy, width, height),

@@ -24,6 +24,14 @@ impl Network {
     /// # Errors
     /// A file that is too short or too long, or holds numbers that are not finite.
     pub fn from_parts(cfg: Cfg, graph: Graph, file: &WeightsFile) -> Result<Self> {
+        if let Some(classes) = other_classes(&graph, file.values.len()) {
+            let cause = format!(
+                "the heads of these weights are for {classes} classes and those of the cfg for {}",
+                graph.classes()
+            );
+            return Err(Error::at("", cause)
+                .fix("give the cfg they were trained with; train and slim start from them and begin such heads anew"));
+        }
         let mut network = Self { weights: empty_weights(&graph), cfg, graph, header: file.header };
         let mut values = file.values.as_slice();
         for (i, weights) in network.weights.iter_mut().enumerate() {

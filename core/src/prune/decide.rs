@@ -118,6 +118,10 @@ fn decide(network: &Network, options: &PruneOptions, evidence: &Evidence, budget
 fn chosen(blocks: &[Block], verdicts: &[Option<WhyNot>], wanted: usize) -> Result<Vec<Form>> {
     let goes = blocks.iter().zip(verdicts).filter(|(_, why_not)| why_not.is_none());
     let forms: Vec<Form> = goes.filter_map(|(block, _)| block.form.clone().ok()).collect();
+    if forms.is_empty() && wanted > 0 {
+        return Err(Error::at("layers", format!("{wanted} residual blocks should go, but this net has none that can"))
+            .fix("leave --layers out"));
+    }
     if forms.len() < wanted {
         return Err(Error::at("layers", format!("{wanted} residual blocks should go, but only {} can", forms.len()))
             .fix(format!("ask for {} or fewer", forms.len())));
