@@ -19,7 +19,7 @@ pub struct PruneKnobs {
     /// How the scores of tied channels become one; wins over --groups
     #[arg(long, value_enum, value_name = "HOW")]
     join: Option<JoinArg>,
-    /// What makes scores of different layers comparable [default: none for gamma, taylor and deviation, else layer]
+    /// What makes scores of different layers comparable [default: none for taylor and deviation, else layer]
     #[arg(long, value_enum, value_name = "HOW")]
     normalise: Option<NormaliseArg>,
     #[command(flatten)]

@@ -57,13 +57,14 @@ impl Criterion {
         }
     }
 
-    /// How its scores are normalised unless told otherwise: norms and distances grow with the number of weights of
-    /// a filter, so those of different layers mean nothing to each other.
+    /// How its scores are normalised unless told otherwise. Norms and distances grow with the number of weights of a filter,
+    /// and gammas have a scale of their own in each layer: in nets that start from published weights one layer's smallest
+    /// may be three times another's median, and the layers before the heads would be left with next to nothing.
     #[must_use]
     pub fn normalise(self) -> Normalise {
         match self {
-            Self::Gamma | Self::Taylor | Self::Deviation | Self::Sensitivity => Normalise::None,
-            Self::GammaNorm | Self::L1 | Self::L2 | Self::Median => Normalise::Layer,
+            Self::Taylor | Self::Deviation => Normalise::None,
+            Self::Gamma | Self::Sensitivity | Self::GammaNorm | Self::L1 | Self::L2 | Self::Median => Normalise::Layer,
         }
     }
 
