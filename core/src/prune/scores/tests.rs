@@ -82,7 +82,8 @@ proptest! {
     fn gamma_and_max_is_the_union_over_the_largest_gammas(seed in any::<u64>(), steps in 1..12usize) {
         let network = random_net(seed, steps);
         let channels = Channels::of(&network.graph);
-        let scores = Scores::of(&network, &channels, &PruneOptions::default(), &Evidence::default());
+        let options = PruneOptions { normalise: Some(Normalise::None), ..PruneOptions::default() };
+        let scores = Scores::of(&network, &channels, &options, &Evidence::default());
         for (class, score) in channels.classes.iter().zip(&scores.by_class) {
             let norm = |p: &super::super::channels::Filter| network.conv(p.layer).norm.as_ref();
             let gammas: Option<Vec<f32>> =

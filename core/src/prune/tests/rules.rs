@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::Network;
 use crate::darknet::Cfg;
 use crate::prune::{
-    Budget, Criterion, Evidence, Groups, Join, LeftBehind, PROOF_TOLERANCE, PruneOptions, PrunePlan, Reason, Target,
-    WhyNot, apply, max_relative_difference, plan, plan_within,
+    Budget, Criterion, Evidence, Groups, Join, LeftBehind, Normalise, PROOF_TOLERANCE, PruneOptions, PrunePlan, Reason,
+    Target, WhyNot, apply, max_relative_difference, plan, plan_within,
 };
 use crate::{cost, reference};
 
@@ -27,8 +27,10 @@ fn net(layers: &str, gammas: &[(usize, &[f32])]) -> Network {
     network
 }
 
+/// Raw gammas, so that what is worth more can be seen from them.
 fn options(share: f64) -> PruneOptions {
-    PruneOptions { target: Target::Channels(share), min_keep: 0.0, ..PruneOptions::default() }
+    let normalise = Some(Normalise::None);
+    PruneOptions { target: Target::Channels(share), min_keep: 0.0, normalise, ..PruneOptions::default() }
 }
 
 fn kept(plan: &PrunePlan) -> Vec<(usize, Vec<usize>)> {
@@ -73,6 +75,18 @@ fn joins_differ_in_whose_score_counts_and_frozen_groups_stay() {
         plan(&network, &PruneOptions { groups: Groups::Frozen, ..options(0.5) }, &Evidence::default()).unwrap();
     assert_eq!(frozen.layers[0].stays, BTreeMap::from([(Reason::Frozen, vec![0, 1, 2, 3])]));
     assert_eq!(frozen.layers[3].stays, BTreeMap::from([(Reason::ProtectedHead, (0..6).collect())]));
+}
+
+#[test]
+fn gammas_of_another_scale_are_no_worse_for_it() {
+    let gammas: [f32; 4] = [0.1, 0.2, 0.8, 0.9];
+    let large = gammas.map(|gamma| gamma * 50.0);
+    let network = net(&(conv(4, 1, "") + &conv(4, 1, "")), &[(0, &gammas), (1, &large)]);
+    for (normalise, wanted) in [(None, [vec![2, 3], vec![2, 3]]), (Some(Normalise::None), [vec![3], vec![0, 1, 2, 3]])]
+    {
+        let plan = plan(&network, &PruneOptions { normalise, ..options(0.5) }, &Evidence::default()).unwrap();
+        assert_eq!([0, 1].map(|layer| plan.layers[layer].kept.clone()), wanted, "{normalise:?}");
+    }
 }
 
 #[test]
