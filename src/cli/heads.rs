@@ -50,7 +50,6 @@ struct HeadSummary<'a> {
 
 impl Heads {
     pub fn run(self, term: Term) -> Result<()> {
-        files::require_absent(&self.output)?;
         let images = read_images(&self.input)?;
         let network = self.net.read(term)?;
         let mut engine = self.engine(&network, images.shape)?;
