@@ -34,7 +34,8 @@ pub struct RunFolder {
     lock: Option<File>,
 }
 
-const CONFIG: &str = "config.toml";
+/// The file of a run's folder that tells what the run was started with.
+pub const CONFIG: &str = "config.toml";
 const START: &str = "start";
 
 /// The names of the classes in a run's folder, one a line.

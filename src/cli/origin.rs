@@ -3,11 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use yoloslim::run_folder::CONFIG;
 
 use crate::term::beside;
-
-/// The file of a run's folder that tells what the run was started with.
-const CONFIG: &str = "config.toml";
 
 /// The run in whose folder a cfg lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
