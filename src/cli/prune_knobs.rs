@@ -6,6 +6,8 @@ use clap::{Args, ValueEnum};
 use yoloslim_core::cost::profile::Profile;
 use yoloslim_core::prune::{Criterion, Groups, Join, LeftBehind, Normalise, PruneOptions, Target};
 
+use super::numbers::{count, part, positive};
+
 /// What is pruned and how far.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Pruning")]
@@ -34,10 +36,10 @@ pub struct PruneKnobs {
     #[arg(long, value_enum, value_name = "WHAT")]
     left_behind: Option<LeftBehindArg>,
     /// Share of each layer's channels that stays at least, rounded down, and never fewer than one [default: 0.1]
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = part)]
     min_keep: Option<f64>,
     /// Channel counts become multiples of this [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     multiple_of: Option<usize>,
 }
 
@@ -47,16 +49,16 @@ pub struct PruneKnobs {
 #[derive(Debug, Args)]
 struct TargetArgs {
     /// Share of the prunable channels to remove [default: 0.5]
-    #[arg(long, value_name = "F", conflicts_with_all = ["target_flops", "target_params", "target_latency"])]
+    #[arg(long, value_name = "F", conflicts_with_all = ["target_flops", "target_params", "target_latency"], value_parser = part)]
     channels: Option<f64>,
     /// Share of the operations to remove
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = part)]
     target_flops: Option<f64>,
     /// Share of the parameters to remove
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = part)]
     target_params: Option<f64>,
     /// Milliseconds an image that the slim net takes at most on the device of --profile
-    #[arg(long, value_name = "MS", requires = "profile")]
+    #[arg(long, value_name = "MS", requires = "profile", value_parser = positive)]
     target_latency: Option<f64>,
 }
 
@@ -123,6 +125,8 @@ enum NormaliseArg {
     None,
     /// Division by the layer's mean
     Layer,
+    /// Division by what a channel costs of the budgets
+    Cost,
 }
 
 impl PruneKnobs {
@@ -218,6 +222,7 @@ impl From<NormaliseArg> for Normalise {
         match typed {
             NormaliseArg::None => Self::None,
             NormaliseArg::Layer => Self::Layer,
+            NormaliseArg::Cost => Self::Cost,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use yoloslim_core::prune::{self, Criterion, Evidence, Normalise, PruneOptions, PrunePlan};
+use yoloslim_core::prune::{self, Criterion, Evidence, Normalise, PruneOptions, PrunePlan, Target};
 use yoloslim_core::{Network, Result};
 
 /// Variants that are looked at for each plan that is wanted: some give a plan that is there already, or none.
@@ -73,10 +73,11 @@ fn variants<'a>(
     seed: u64,
 ) -> impl Iterator<Item = (String, PruneOptions, Evidence)> + 'a {
     let asked = std::iter::once(("as asked".to_owned(), options.clone(), evidence.clone()));
-    let scores = Criterion::ALL.into_iter().flat_map(|score| [Normalise::None, Normalise::Layer].map(|n| (score, n)));
+    let scores = Criterion::ALL.into_iter().flat_map(|score| Normalise::ALL.map(|normalise| (score, normalise)));
     let others = scores.filter(move |(score, normalise)| {
-        let same = (*score, *normalise) == (options.score, options.normalise.unwrap_or(options.score.normalise()));
-        !same && score.check(evidence).is_ok()
+        let same = (*score, *normalise) == (options.score, options.normalise());
+        let possible = *normalise != Normalise::Cost || !matches!(options.target, Target::Channels(_));
+        !same && possible && score.check(evidence).is_ok()
     });
     let others = others.map(move |(score, normalise)| {
         let name = format!("score {}, normalised {}", score.name(), normalise.name());

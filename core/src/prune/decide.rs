@@ -8,9 +8,9 @@ use super::carriers::Readers;
 use super::channels::Channels;
 use super::constants::left_behind;
 use super::limits::{Fate, Limits};
+use super::per_cost::Costs;
 use super::plan::fingerprint;
-use super::scores::Scores;
-use super::scores::gamma;
+use super::scores::{Normalise, Scores, gamma};
 use super::select::{Budget, Selection};
 use super::widths::slim_graph;
 use super::{BlockPlan, Cost, Evidence, LayerPlan, Means, PruneOptions, PrunePlan, Target, WhyNot};
@@ -81,6 +81,10 @@ pub fn plan_within(
 fn decide(network: &Network, options: &PruneOptions, evidence: &Evidence, budgets: &[Budget]) -> Result<PrunePlan> {
     evidence.check(network)?;
     options.score.check(evidence)?;
+    if options.normalise() == Normalise::Cost && budgets.is_empty() {
+        return Err(Error::at("normalise cost", "a share of the channels is no budget, so channels have no cost")
+            .fix("give --target-flops, --target-params or --target-latency, or another --normalise"));
+    }
     let blocks = blocks::blocks(network, evidence.blocks.as_ref());
     let verdicts = blocks::choose(&blocks, options.layers);
     let forms = chosen(&blocks, &verdicts, options.layers)?;
@@ -91,11 +95,19 @@ fn decide(network: &Network, options: &PruneOptions, evidence: &Evidence, budget
     let scores = Scores::of(&shallow, &channels, options, &shallow_evidence);
     let constants = left_behind(&shallow, shallow_evidence.means.as_ref());
     let readers = Readers::of(&shallow, &channels, &constants);
-    let limits = Limits::of(&shallow.graph, &channels, &scores, readers, options);
-    let selection = Selection { graph: &shallow.graph, channels: &channels, scores: &scores, limits: &limits };
-    let fates = match budgets {
-        [] => selection.share(options.target.value()),
-        budgets => selection.within(budgets, options)?,
+    let choose = |scores: Scores| {
+        let limits = Limits::of(&shallow.graph, &channels, &scores, readers.clone(), options);
+        let selection = Selection { graph: &shallow.graph, channels: &channels, scores: &scores, limits: &limits };
+        let fates = match budgets {
+            [] => selection.share(options.target.value()),
+            budgets => selection.within(budgets, options)?,
+        };
+        let kept: Vec<bool> = fates.iter().map(|f| f.is_kept()).collect();
+        Ok(((scores, fates), kept))
+    };
+    let (scores, fates) = match options.normalise() {
+        Normalise::Cost => Costs::of(&shallow.graph, &channels, budgets).least_damage(&scores, choose)?,
+        Normalise::None | Normalise::Layer => choose(scores)?.0,
     };
     let kept: Vec<bool> = fates.iter().map(|f| f.is_kept()).collect();
     let slim = slim_graph(&shallow.graph, &channels, &kept);

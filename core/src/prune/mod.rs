@@ -21,6 +21,7 @@ mod decide;
 mod evidence;
 pub mod limits;
 mod options;
+mod per_cost;
 pub mod plan;
 mod proof;
 mod reasons;

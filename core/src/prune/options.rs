@@ -85,6 +85,12 @@ impl PruneOptions {
         Ok(())
     }
 
+    /// What makes scores of different layers comparable.
+    #[must_use]
+    pub fn normalise(&self) -> Normalise {
+        self.normalise.unwrap_or(self.score.normalise())
+    }
+
     /// All targets.
     pub fn targets(&self) -> impl Iterator<Item = Target> + '_ {
         std::iter::once(self.target).chain(self.also.iter().copied())

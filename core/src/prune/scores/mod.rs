@@ -53,7 +53,7 @@ impl Scores {
     /// `options.groups`.
     #[must_use]
     pub fn of(network: &Network, channels: &Channels, options: &PruneOptions, evidence: &Evidence) -> Self {
-        let normalise = options.normalise.unwrap_or(options.score.normalise());
+        let normalise = options.normalise();
         let mut filters: Vec<Option<Vec<f32>>> = vec![None; network.graph.layers.len()];
         for (layer, _) in network.graph.convolutions() {
             filters[layer] = options.score.scores(network, layer, evidence);
@@ -82,8 +82,23 @@ impl Scores {
         let by_class: Vec<_> = channels.classes.iter().map(of_class).collect();
         let scored = by_class.iter().enumerate().filter_map(|(class, s)| s.as_ref().ok().map(|s| (class, *s)));
         let mut candidates: Vec<_> = scored.map(|(class, (score, rank))| Candidate { class, score, rank }).collect();
-        candidates.sort_by(|a, b| a.score.total_cmp(&b.score).then(a.rank.total_cmp(&b.rank)));
+        sort(&mut candidates);
         Self { candidates, by_class, filters }
+    }
+
+    /// The same, with each class's score divided by its cost in `costs`.
+    #[must_use]
+    pub fn per_cost(&self, costs: &[f64]) -> Self {
+        let mut scores = self.clone();
+        let per_cost = |score: f32, class: ClassId| (f64::from(score) / costs[class]) as f32;
+        scores.candidates.iter_mut().for_each(|c| c.score = per_cost(c.score, c.class));
+        sort(&mut scores.candidates);
+        for (class, scored) in scores.by_class.iter_mut().enumerate() {
+            if let Ok((score, _)) = scored {
+                *score = per_cost(*score, class);
+            }
+        }
+        scores
     }
 
     /// Orders classes that may go by their worth; those that have no score come last.
@@ -91,6 +106,10 @@ impl Scores {
     pub fn worth(&self, class: ClassId) -> (f32, f32) {
         *self.by_class[class].as_ref().unwrap_or(&(f32::INFINITY, 0.0))
     }
+}
+
+fn sort(candidates: &mut [Candidate]) {
+    candidates.sort_by(|a, b| a.score.total_cmp(&b.score).then(a.rank.total_cmp(&b.rank)));
 }
 
 fn score(class: &Class, filters: &[Option<Vec<f32>>], options: &PruneOptions) -> Result<(f32, f32), Reason> {

@@ -1,8 +1,8 @@
-//! Whether scores of different layers are compared as they are.
+//! How scores of different layers are compared.
 
 use serde::{Deserialize, Serialize};
 
-/// What a layer's scores are divided by before they are compared with other layers'.
+/// What scores are divided by before they are compared with other layers'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Normalise {
@@ -10,19 +10,26 @@ pub enum Normalise {
     None,
     /// Their mean: a filter is then worth its share of what its layer is worth.
     Layer,
+    /// What a channel costs of the budgets: what does the least damage for what it frees goes first.
+    Cost,
 }
 
 impl Normalise {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::Layer, Self::Cost];
+
     /// The name that options use.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Layer => "layer",
+            Self::Cost => "cost",
         }
     }
 
-    /// Divides the scores of one layer. Scores that are all zero stay so.
+    /// Divides the scores of one layer. Scores that are all zero stay so. What a channel costs is known once it is known which
+    /// filters make it: [`super::Scores::per_cost`].
     pub fn apply(self, scores: &mut [f32]) {
         let mean = scores.iter().map(|s| f64::from(*s)).sum::<f64>() / scores.len().max(1) as f64;
         if self == Self::Layer && mean > 0.0 {
