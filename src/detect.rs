@@ -9,6 +9,7 @@ use yoloslim_core::labels::{Dataset, check_classes};
 use yoloslim_core::{Error, Network, Result};
 
 use crate::data::{InferenceBatches, Rgb, letterbox};
+use crate::input_size::InputSize;
 use crate::model::{Engine, HeadMap, Predictor};
 
 /// mAP@0.5 under which a net detects next to nothing.
@@ -35,11 +36,11 @@ impl Default for DetectOptions {
 }
 
 impl DetectOptions {
-    /// The thresholds for average precision, which needs the unsure detections too; `size` is the side of a square
-    /// input, the cfg's width and height when none.
+    /// The thresholds for average precision, which needs the unsure detections too; `size` is the
+    /// input's, the cfg's width and height when none.
     #[must_use]
-    pub fn for_evaluation(size: Option<usize>) -> Self {
-        Self { conf: 0.001, size: size.map(|side| (side, side)), batch: 8, ..Self::default() }
+    pub fn for_evaluation(size: Option<InputSize>) -> Self {
+        Self { conf: 0.001, size: size.map(Into::into), batch: 8, ..Self::default() }
     }
 }
 

@@ -10,6 +10,7 @@ use yoloslim_core::record::{DataRecord, Environment, EpochRecord, GammaSummary, 
 use yoloslim_core::{Network, Result, cost, files};
 
 use crate::events::EventsFile;
+use crate::input_size::InputSize;
 use crate::model::{time_in_turn, time_layers};
 use crate::report::{self, RECORD};
 use crate::samples;
@@ -40,8 +41,8 @@ pub struct End<'a> {
     pub evaluation: Option<Evaluation>,
     /// The images that it was measured on.
     pub val: &'a Dataset,
-    /// Side of the net's input; the cfg's when none.
-    pub size: Option<usize>,
+    /// The size of the net's input; the cfg's when none.
+    pub size: Option<InputSize>,
 }
 
 /// The record of a new run: its command line, this machine, and its data.

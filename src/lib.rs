@@ -44,6 +44,7 @@ pub mod device;
 pub mod draw;
 pub mod events;
 pub mod evidence;
+pub mod input_size;
 pub mod journal;
 pub mod model;
 pub mod new_folder;

@@ -12,6 +12,7 @@ use crate::data::Rgb;
 use crate::data::resample::{Rect, resample, whole};
 use crate::detect::{DetectOptions, Detector};
 use crate::draw;
+use crate::input_size::InputSize;
 
 /// How many.
 const SAMPLES: usize = 6;
@@ -54,12 +55,12 @@ fn copy(sample: &Sample, run: &Path, picture: String) -> Result<SampleRecord> {
     })
 }
 
-/// Shows the images to a net of a stage; `size` is the side of its input, the cfg's when none.
+/// Shows the images to a net of a stage; `size` is that of its input, the cfg's when none.
 ///
 /// # Errors
 /// An image that can't be read any more.
-pub fn show(network: &Network, size: Option<usize>, stage: &str, samples: &mut [SampleRecord]) -> Result<()> {
-    let options = DetectOptions { size: size.map(|side| (side, side)), ..DetectOptions::default() };
+pub fn show(network: &Network, size: Option<InputSize>, stage: &str, samples: &mut [SampleRecord]) -> Result<()> {
+    let options = DetectOptions { size: size.map(Into::into), ..DetectOptions::default() };
     let mut detector = Detector::new(network, options)?;
     for sample in samples {
         let detections = detector.detect(&Rgb::open(&sample.image)?)?;

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use yoloslim::anchors::{self, label_sizes, recall, refine};
+use yoloslim::input_size::InputSize;
 use yoloslim::train::LossOptions;
 use yoloslim_core::Result;
 use yoloslim_core::labels::{self, Split};
 
-use super::net::Size;
+use super::numbers::count;
 use crate::term::{self, Next, Term};
 
 /// Cluster a data set's boxes into anchors
@@ -22,11 +23,11 @@ pub struct Anchors {
     #[arg(long, default_value = "train")]
     split: Split,
     /// Number of anchors
-    #[arg(long, default_value_t = 9, value_name = "N")]
+    #[arg(long, default_value_t = 9, value_name = "N", value_parser = count)]
     count: usize,
     /// Input size, 416 or 608x352
     #[arg(long, default_value = "416", value_name = "N")]
-    size: Size,
+    size: InputSize,
     /// Generations to breed the clustered anchors further for a larger mean IoU, 1000 say
     #[arg(long, default_value_t = 0, value_name = "N")]
     refine: usize,

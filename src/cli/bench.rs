@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use yoloslim::input_size::InputSize;
 use yoloslim::model::Predictor;
 use yoloslim::train::{TrainOptions, time_steps};
 use yoloslim_core::{Network, Result};
 
 use super::examples;
-use super::net::Size;
 use super::origin;
 use crate::term::{self, Next, Term, beside, wrapped};
 
@@ -46,7 +46,7 @@ struct Knobs {
     cfg: PathBuf,
     /// Input size, 416 or 608x352 [default: the cfg's]
     #[arg(long, value_name = "N")]
-    size: Option<Size>,
+    size: Option<InputSize>,
     /// Images of a step
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,

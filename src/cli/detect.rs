@@ -7,12 +7,14 @@ use serde::Serialize;
 use yoloslim::data::Rgb;
 use yoloslim::detect::{DetectOptions, Detector};
 use yoloslim::draw;
+use yoloslim::input_size::InputSize;
 use yoloslim::run_folder::CLASS_NAMES;
 use yoloslim_core::boxes::Detection;
 use yoloslim_core::{Error, Result, files};
 
 use super::classes::ClassArgs;
-use super::net::{NetArgs, Size};
+use super::net::NetArgs;
+use super::numbers::share;
 use super::origin;
 use crate::term::{self, Next, Term, beside};
 
@@ -40,7 +42,7 @@ pub struct Detect {
     classes: ClassArgs,
     /// Input size, 416 or 608x352 [default: the cfg's]
     #[arg(long, value_name = "N")]
-    size: Option<Size>,
+    size: Option<InputSize>,
     /// Print one JSON array
     #[arg(long)]
     json: bool,
@@ -220,9 +222,4 @@ fn find_pictures(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 fn is_picture(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     path.is_file() && ["jpg", "jpeg", "png", "bmp"].contains(&extension.as_str())
-}
-
-/// A number from 0 to 1.
-pub fn share<T: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
-    text.parse().ok().filter(|v| *v >= T::from(0) && *v <= T::from(1)).ok_or_else(|| "give 0 to 1".to_owned())
 }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use yoloslim::detect::{DetectOptions, Detector};
+use yoloslim::input_size::InputSize;
 use yoloslim_core::Result;
 use yoloslim_core::eval::Evaluation;
 use yoloslim_core::labels::{self, Split};
 
 use super::classes::ClassArgs;
-use super::detect::share;
-use super::net::{LEARNT, NetArgs, Size, is_slim};
+use super::net::{LEARNT, NetArgs, is_slim};
+use super::numbers::share;
 use super::origin;
 use crate::term::{self, Next, Term, cut, wrapped};
 
@@ -28,7 +29,7 @@ pub struct Eval {
     split: Split,
     /// Input size, 416 or 608x352 [default: the cfg's]
     #[arg(long, value_name = "N")]
-    size: Option<Size>,
+    size: Option<InputSize>,
     /// Least score of a detection that counts
     #[arg(long, default_value_t = 0.001, value_name = "F", value_parser = share::<f32>)]
     conf: f32,

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use yoloslim::calibration_images::letterboxed;
 use yoloslim::data::spread;
+use yoloslim::input_size::InputSize;
 use yoloslim::new_folder::NewFolder;
 use yoloslim_core::export::caffe::{self, CaffeOptions, Dialect, Finding, IMAGE_FOLDER, IMAGE_LIST, Severity};
 use yoloslim_core::export::{Colour, ExportedFile, FoldedNet, darknet, describe_heads, ncnn, onnx, safetensors};
@@ -14,7 +15,7 @@ use yoloslim_core::labels::{self, Split};
 use yoloslim_core::{Error, Network, Result, files};
 
 use super::export_knobs::{CaffeKnobs, OnnxKnobs};
-use super::net::{NetArgs, Size};
+use super::net::NetArgs;
 use super::origin;
 use crate::term::{self, Next, Term};
 
@@ -44,7 +45,7 @@ pub struct Export {
     check: Option<Chip>,
     /// Input size, 416 or 608x352 [default: the cfg's]
     #[arg(long, value_name = "N")]
-    size: Option<Size>,
+    size: Option<InputSize>,
     /// Order of the colours in the images that the exported net reads
     #[arg(long, value_enum, default_value = "rgb", value_name = "ORDER")]
     color: ColourName,
@@ -176,7 +177,7 @@ impl Export {
     /// The net at the size it is to have.
     fn read(&self, term: Term) -> Result<Network> {
         let mut network = self.net.read(term)?;
-        if let Some(Size { width, height }) = self.size {
+        if let Some(InputSize { width, height }) = self.size {
             network.cfg.net_mut().set("width", width);
             network.cfg.net_mut().set("height", height);
             network.graph = Graph::from_cfg(&network.cfg).map_err(|e| e.inside(self.net.cfg.display()))?;

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use yoloslim::input_size::InputSize;
 use yoloslim_core::graph::{Graph, Shape, Source};
 use yoloslim_core::prune::channels::Channels;
 use yoloslim_core::record::GammaSummary;
 use yoloslim_core::{Network, Result, cost};
 
 use super::layer_table::{kind, layer_table};
-use super::net::{NetArgs, Size, is_slim, read_graph};
+use super::net::{NetArgs, is_slim, read_graph};
 use super::origin;
 use crate::term::{self, Next, Term, wrapped};
 
@@ -27,7 +28,7 @@ pub struct Info {
     weights: Option<PathBuf>,
     /// Input size, 416 or 608x352 [default: the cfg's]
     #[arg(long, value_name = "N")]
-    size: Option<Size>,
+    size: Option<InputSize>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,

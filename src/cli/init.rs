@@ -6,12 +6,13 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use yoloslim::anchors::label_sizes;
 use yoloslim::architectures::{Architecture, CfgOptions};
+use yoloslim::input_size::InputSize;
 use yoloslim_core::graph::Graph;
 use yoloslim_core::labels::{self, Split, check_classes};
 use yoloslim_core::{Error, Network, Result, cost, files};
 
 use super::anchors::clustered;
-use super::net::Size;
+use super::numbers::{count, positive};
 use crate::term::{self, Next, Term, beside};
 
 /// Write the cfg of a published architecture, for other classes, widths and sizes
@@ -20,17 +21,17 @@ pub struct Init {
     /// The architecture
     arch: Arch,
     /// Number of classes [default: the data set's]
-    #[arg(long, value_name = "N", required_unless_present = "data")]
+    #[arg(long, value_name = "N", required_unless_present = "data", value_parser = count)]
     classes: Option<usize>,
     /// Data set to cluster the anchors from: .data, .yaml, .json, or a folder
     #[arg(long, value_name = "D")]
     data: Option<PathBuf>,
     /// Multiplies all channel counts but the heads', to multiples of 8
-    #[arg(long, default_value_t = 1.0, value_name = "F")]
+    #[arg(long, default_value_t = 1.0, value_name = "F", value_parser = positive)]
     width: f64,
     /// Input size, 416 or 608x352
     #[arg(long, default_value = "416", value_name = "N")]
-    size: Size,
+    size: InputSize,
     /// Write random weights here as well
     #[arg(long, value_name = "WEIGHTS")]
     random_weights: Option<PathBuf>,

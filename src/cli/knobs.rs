@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::de::DeserializeOwned;
+use yoloslim::input_size::InputSize;
 use yoloslim::run_folder::RunConfig;
 use yoloslim::slim::SlimOptions;
 use yoloslim::train::{OnNan, Schedule, TrainOptions};
 use yoloslim_core::labels::{self, Dataset, Split};
 use yoloslim_core::{Error, Network, Result, files};
 
+use super::numbers::{count, positive, share};
 use crate::term::Term;
 
 /// Options of training.
@@ -17,24 +19,24 @@ use crate::term::Term;
 #[command(next_help_heading = "Training")]
 pub struct TrainKnobs {
     /// Images of a forward pass, for each worker where mpirun started several [default: 16]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     batch: Option<usize>,
     /// Forward passes for each update of the weights [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     accumulate: Option<usize>,
     /// Segments to divide the net into: only maps between them stay in memory, and the others are computed again for
     /// the backward pass. Saves memory, costs up to a forward pass a step [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     segments: Option<usize>,
     /// With several workers: take batch statistics over the images of all, which gives the numbers that one worker with
     /// all images would get, for a message a layer
     #[arg(long)]
     sync_bn: bool,
-    /// Side of the square input in pixels [default: the cfg's width and height]
-    #[arg(long, value_name = "PIXELS")]
-    size: Option<usize>,
+    /// Input size, 416 or 608x352 [default: the cfg's]
+    #[arg(long, value_name = "N")]
+    size: Option<InputSize>,
     /// Largest learning rate [default: 0.01]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = positive)]
     lr: Option<f64>,
     /// How the learning rate falls [default: cosine]
     #[arg(long, value_enum, value_name = "SCHEDULE")]
@@ -43,22 +45,22 @@ pub struct TrainKnobs {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Share of training images that are mosaics of four [default: 1]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = share::<f32>)]
     mosaic: Option<f32>,
     /// Probability that a small object is pasted a second time, where nothing is labelled [default: 0]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = share::<f32>)]
     copy_paste: Option<f32>,
     /// Epochs of augmented images to draw, which then come again in turn [default: new ones in every epoch]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     augment_epochs: Option<usize>,
     /// Draw another input size every ten batches
     #[arg(long)]
     multi_scale: bool,
     /// Epochs between validations [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     validate_every: Option<usize>,
     /// Epochs without a better mAP@0.5 after which training ends early; best.* has the best
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     patience: Option<usize>,
     /// When the loss or its gradient is no number: stop, or skip the batch; either writes its images into nan-batch.txt [default:
     /// stop]
@@ -194,7 +196,7 @@ pub struct StartArgs {
 
 impl StartArgs {
     /// The network to start from, at the size it will be trained at.
-    pub fn read(&self, size: Option<usize>, seed: u64, term: Term) -> Result<Network> {
+    pub fn read(&self, size: Option<InputSize>, seed: u64, term: Term) -> Result<Network> {
         let Some(path) = &self.cfg else {
             return Err(Error::at("CFG", "no cfg was given").fix("give CFG or --resume"));
         };
@@ -203,8 +205,8 @@ impl StartArgs {
             return Err(Error::at(path.display(), "the net has no [yolo] layer").fix("train a detector's cfg"));
         }
         if let Some(size) = size {
-            cfg.net_mut().set("width", size);
-            cfg.net_mut().set("height", size);
+            cfg.net_mut().set("width", size.width);
+            cfg.net_mut().set("height", size.height);
         }
         let Some(weights) = &self.weights else {
             return Network::initialise(cfg, seed).map_err(|e| e.inside(path.display()));

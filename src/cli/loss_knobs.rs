@@ -3,6 +3,8 @@
 use clap::{Args, ValueEnum};
 use yoloslim::train::{BoxLoss, ClassWeights, Focal, LossOptions};
 
+use super::numbers::part;
+
 /// What is trained for.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Loss")]
@@ -11,7 +13,7 @@ pub struct LossKnobs {
     #[arg(long, value_enum, value_name = "MEASURE")]
     box_loss: Option<BoxLossName>,
     /// How far the targets of classes are drawn from 0 and 1, 0.1 say [default: 0]
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = part)]
     label_smoothing: Option<f64>,
     /// Weight easy anchors down (focal loss): gamma, 1.5 say, and perhaps alpha [default of alpha: 0.25]
     #[arg(long, value_name = "GAMMA[,ALPHA]")]

@@ -21,6 +21,7 @@ mod loss_knobs;
 mod man;
 mod measure_knobs;
 mod net;
+mod numbers;
 mod origin;
 mod profile;
 mod prune;

@@ -1,8 +1,6 @@
 //! The nets that are named on the command line.
 
-use std::fmt::{Display, Formatter};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use clap::Args;
 use yoloslim_core::darknet::Cfg;
@@ -48,42 +46,6 @@ pub fn is_slim(cfg: &Path) -> bool {
 /// The mAP@0.5 below which a net has not learnt its task yet, and slimming or exporting it would be in vain.
 pub const LEARNT: f64 = 0.1;
 
-/// The size of a net's input: `416` or `608x352` (width x height).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Columns.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-}
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let (width, height) = text.split_once('x').unwrap_or((text, text));
-        match (width.parse(), height.parse()) {
-            (Ok(width @ 1..=16384), Ok(height @ 1..=16384)) => Ok(Self { width, height }),
-            _ => Err("give one side such as 416, or width x height such as 608x352".to_owned()),
-        }
-    }
-}
-
-impl Display for Size {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        match (self.width, self.height) {
-            (width, height) if width == height => write!(f, "{width}"),
-            (width, height) => write!(f, "{width}x{height}"),
-        }
-    }
-}
-
-impl From<Size> for (usize, usize) {
-    fn from(size: Size) -> Self {
-        (size.width, size.height)
-    }
-}
-
 /// The published yolov3-tiny.cfg gives its fine head the anchors 0,1,2, but the published weights were trained with
 /// 1,2,3: their boxes on that head are too small by about half. Tells so when cfg and weights look like that pair.
 fn known_trap(network: &Network) -> Option<String> {
@@ -100,22 +62,4 @@ fn known_trap(network: &Network) -> Option<String> {
             network.graph.layers[layer].place
         )
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_size_is_one_side_or_both() {
-        assert_eq!("416".parse(), Ok(Size { width: 416, height: 416 }));
-        assert_eq!("608x352".parse(), Ok(Size { width: 608, height: 352 }));
-        assert_eq!(
-            [(416, 416), (608, 352)].map(|(width, height)| Size { width, height }.to_string()),
-            ["416", "608x352"]
-        );
-        for wrong in ["", "0", "x", "416x", "x416", "416x416x3", "-32", "99999"] {
-            assert!(wrong.parse::<Size>().is_err(), "{wrong}");
-        }
-    }
 }

@@ -7,13 +7,14 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use yoloslim::cpu_profile;
+use yoloslim::input_size::InputSize;
 use yoloslim_core::cost::profile::{self, Device, Measured, Profile, TimedNet};
 use yoloslim_core::graph::Graph;
 use yoloslim_core::{Result, files};
 
 use super::examples;
 use super::layer_table::kind;
-use super::net::{Size, read_graph};
+use super::net::read_graph;
 use super::origin;
 use crate::term::{self, Next, Term};
 
@@ -43,7 +44,7 @@ struct Show {
     cfg: Option<PathBuf>,
     /// Input size, 416 or 608x352 [default: the cfg's]
     #[arg(long, value_name = "N")]
-    size: Option<Size>,
+    size: Option<InputSize>,
     /// Print one JSON document
     #[arg(long, requires = "cfg")]
     json: bool,

@@ -4,7 +4,7 @@ use clap::Args;
 use yoloslim::detect::NEXT_TO_NOTHING;
 use yoloslim_core::{Error, Result};
 
-use super::detect::share;
+use super::numbers::share;
 use crate::term::Term;
 
 /// What a pruning may cost.

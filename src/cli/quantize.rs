@@ -20,6 +20,7 @@ use yoloslim_core::{Error, Network, Result, files};
 use super::export_knobs::OnnxKnobs;
 use super::knobs::Data;
 use super::net::NetArgs;
+use super::numbers::positive;
 use super::quantize_report::{Accuracy, FineTuning, MOST_LOST, Outcome, Report, STEM};
 use super::train_progress::TrainProgress;
 use crate::term::Term;
@@ -83,7 +84,7 @@ pub struct Quantize {
     #[arg(long, default_value_t = 0, value_name = "N")]
     fine_tune_epochs: usize,
     /// Largest learning rate of that
-    #[arg(long, default_value_t = FINE_TUNE_RATE, value_name = "RATE")]
+    #[arg(long, default_value_t = FINE_TUNE_RATE, value_name = "RATE", value_parser = positive)]
     fine_tune_lr: f64,
     #[command(flatten)]
     onnx: OnnxKnobs,

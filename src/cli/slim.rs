@@ -18,6 +18,7 @@ use super::interrupt::listen;
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
 use super::loss_knobs::LossKnobs;
 use super::measure_knobs::{MeasureKnobs, WorkBars};
+use super::numbers::{count, share};
 use super::profile::warn_if_uncalibrated;
 use super::prune_knobs::PruneKnobs;
 use super::train::{StrategyName, absolute, strategy_has_effect};
@@ -82,10 +83,10 @@ struct StageKnobs {
     #[arg(long, value_enum, value_name = "STRATEGY")]
     sparsity_strategy: Option<StrategyName>,
     /// Steps in which the net is pruned and fine-tuned, which share the epochs of fine-tuning [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     iterations: Option<usize>,
     /// Loss of mAP@0.5 at which the steps end; the net of the step before is the result. A result below it is said [default: 0.05]
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = share::<f64>)]
     max_drop: Option<f64>,
 }
 

@@ -19,6 +19,7 @@ use super::interrupt::listen;
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
 use super::loss_knobs::LossKnobs;
 use super::net::{LEARNT, is_slim, read_graph};
+use super::numbers::count;
 use super::profile::warn_if_uncalibrated;
 use super::prune_knobs::PruneKnobs;
 use super::slim::read_or_begin;
@@ -50,7 +51,7 @@ pub struct Train {
     #[arg(long, conflicts_with_all = ["resume", "output"])]
     find_lr: bool,
     /// Passes over the training images [default: 100]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     epochs: Option<usize>,
     /// L1 penalty on BN gammas, 0.01 say; auto finds it and draws what pruning to the target takes to zero
     #[arg(long, value_name = "S|auto")]

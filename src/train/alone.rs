@@ -22,7 +22,7 @@ use crate::workers::Workers;
 /// let folder = tempfile::tempdir().unwrap();
 /// synthetic::generate(folder.path(), 1, 6, 2, 96)?;
 /// let [train, val] = [Split::Train, Split::Val].map(|split| labels::load(&folder.path().join("data.yaml"), &split));
-/// let options = TrainOptions { epochs: 1, batch: 3, size: Some(64), ..TrainOptions::default() };
+/// let options = TrainOptions { epochs: 1, batch: 3, size: Some(64.into()), ..TrainOptions::default() };
 /// let network = yoloslim::demo::network()?;
 /// let trained = train_alone(network, (&train?, &val?), &options, &folder.path().join("run"), &mut |_| {})?;
 /// assert_eq!(trained.epochs.len(), 1);

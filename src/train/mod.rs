@@ -208,7 +208,7 @@ impl Job<'_> {
         let Self { options, workers, .. } = *self;
         options.check()?;
         let input = &self.network.graph.input;
-        let (width, height) = options.size.map_or((input.width, input.height), |s| (s, s));
+        let (width, height) = options.size.map_or((input.width, input.height), Into::into);
         self.network.graph.resized(&self.network.cfg, width, height)?;
         let loader_options = loader_options(options, &self.network.graph, (width, height), self.threads, workers);
         let loader = Loader::new(self.dataset, loader_options)?;

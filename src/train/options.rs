@@ -11,6 +11,7 @@ use super::loss::LossOptions;
 use super::schedule::Schedule;
 use super::sparsity::{Sparsity, Strength, deadline};
 use crate::data::Augment;
+use crate::input_size::InputSize;
 
 /// All options of a training run; the file `config.toml` of a run holds them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,8 +29,8 @@ pub struct TrainOptions {
     /// Take batch statistics over the images of all workers, rather than each worker over its own.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub sync_bn: bool,
-    /// Side of the square input in pixels; the cfg's width and height when none.
-    pub size: Option<usize>,
+    /// The input's size; the cfg's width and height when none.
+    pub size: Option<InputSize>,
     /// All randomness comes from it.
     pub seed: u64,
     /// Largest learning rate.

@@ -324,6 +324,13 @@ fn what_makes_no_command_is_a_usage_error() {
         &["train", &cfg, "--data", "d", "-o", "x", "--sparsity", "auto", "--sparsity-strategy", "decay"],
         &["slim", &cfg, "--data", "d", "-o", "x", "--sparsity-strategy", "decay"],
         &["profile", "fit", "hi3519a", "--measured", &cfg, "-o", "x"],
+        &["prune", &cfg, &cfg, "-o", "x", "--target-flops", "70"],
+        &["prune", &cfg, &cfg, "-o", "x", "--multiple-of", "0"],
+        &["train", &cfg, "--data", "d", "-o", "x", "--batch", "0"],
+        &["train", &cfg, "--data", "d", "-o", "x", "--lr", "-0.1"],
+        &["train", &cfg, "--data", "d", "-o", "x", "--size", "0x32"],
+        &["slim", &cfg, "--data", "d", "-o", "x", "--max-drop", "5"],
+        &["quantize", &cfg, &cfg, "--data", "d", "-o", "x", "--fine-tune-lr", "nan"],
     ] {
         assert_eq!(yoloslim(args).status.code(), Some(2), "{args:?}");
     }

@@ -117,14 +117,12 @@ fn fine_tuning_is_left_out_where_nothing_is_lost() {
 fn what_makes_no_sense_is_refused_before_anything_is_written() {
     let (scene, [cfg, weights, data]) = scene();
     let mish = scene.write("mish.cfg", CFG.replacen("activation=leaky", "activation=mish", 1));
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 6] = [
         (&["--float-layers", "3"], "no convolution of that number"),
         (&["--float-layers", "99"], "no convolution of that number"),
         (&["--scheme", "nnie", "--calibration", "mse"], "largest value"),
         (&["--scheme", "nnie", "--profile", "tensorrt"], "--profile"),
         (&["--scheme", "nnie", "--decode"], "--decode"),
-        (&["--fine-tune-lr", "0"], "--fine-tune-lr"),
-        (&["--fine-tune-lr", "nan"], "--fine-tune-lr"),
         (&["--scheme", "nnie", "mish"], "[convolutional] #0: activation=mish"),
     ];
     let before = scene.listing();

@@ -124,6 +124,10 @@ fn a_run_starts_from_the_config_of_another_and_takes_no_options_when_it_goes_on(
     stdout(&["train", &cfg, "--data", &data, "-o", &second, "--config", &config, "--epochs", "1"]);
     let text = std::fs::read_to_string(scene.path("second/config.toml")).unwrap();
     assert!(["epochs = 1\n", "batch = 3\n", "learning_rate = 0.002\n"].iter().all(|o| text.contains(o)), "{text}");
+    let wide = scene.arg("wide");
+    stdout(&["train", &cfg, "--data", &data, "-o", &wide, "--config", &config, "--epochs", "1", "--size", "64x32"]);
+    let [config, cfg] = ["wide/config.toml", "wide/last.cfg"].map(|f| std::fs::read_to_string(scene.path(f)).unwrap());
+    assert!(config.contains("size = \"64x32\"") && cfg.contains("width=64\nheight=32\n"), "{config}{cfg}");
     for typed in [["--lr", "0.1"], ["--batch", "2"], ["--sparsity", "0.1"], ["--distil", "hint"], ["--on-nan", "skip"]]
     {
         let output = yoloslim(&["train", "--resume", &first, typed[0], typed[1]]);

@@ -16,7 +16,7 @@ pub fn check_classes(dataset: &Dataset, classes: usize) -> Result<()> {
     if named == classes {
         return Ok(());
     }
-    Err(Error::at("data", format!("the data set has {named} classes, but the net has {classes}")).fix(format!(
+    Err(Error::at("class names", format!("the data set has {named} classes, but the net has {classes}")).fix(format!(
         "use a net of {named} classes (`yoloslim init ARCH --classes {named}`) or the data set that the net was made for"
     )))
 }
