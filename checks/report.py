@@ -20,7 +20,7 @@ from playwright.sync_api import Page, sync_playwright
 WIDTHS = [1280, 390]
 CHARTS = [
     "tradeoff-flops", "tradeoff-latency", "ap-by-class", "ap-by-size", "detections-0", "network-drawing", "gamma-map",
-    "gamma-ridges", "loss", "map", "zeros", "learning-rate", "latency-hi3519a", "latency-hi3559a", "latency-measured",
+    "gamma-ridges", "loss", "map", "zeros", "learning-rate", "distillation", "latency-hi3519a", "latency-hi3559a", "latency-measured",
 ]
 
 

@@ -1,5 +1,7 @@
 //! The `yoloslim` command.
 
+#![forbid(unsafe_code)]
+
 mod cli;
 mod term;
 

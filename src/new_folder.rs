@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use yoloslim_core::{Error, Result};
 
-/// A folder in the making: a temporary sibling that gets its name at the end. Dropped before, it leaves nothing.
+/// A folder in the making: a temporary sibling that gets its name at the end. Dropped before, it leaves nothing. Where an empty
+/// folder is there, which may be the current one, a link or a mount and can't be replaced, the files are moved into it instead.
 pub struct NewFolder {
     target: PathBuf,
     draft: TempDir,
+    /// Whether the target was there.
+    fills: bool,
 }
 
 impl NewFolder {
@@ -29,10 +32,12 @@ impl NewFolder {
                 .fix("choose another folder or empty it"));
         }
         let here = Path::new(".");
-        let above = target.ancestors().skip(1).map(|a| if a.as_os_str().is_empty() { here } else { a });
+        let fills = target.is_dir();
+        let above = target.ancestors().skip(usize::from(!fills));
+        let above = above.map(|a| if a.as_os_str().is_empty() { here } else { a });
         let nearest = above.into_iter().find(|a| a.exists()).unwrap_or(here);
         let draft = tempfile::Builder::new().prefix(".yoloslim-").tempdir_in(nearest).map_err(cannot)?;
-        Ok(Self { target: target.to_owned(), draft })
+        Ok(Self { target: target.to_owned(), draft, fills })
     }
 
     /// Where to write for now.
@@ -46,14 +51,31 @@ impl NewFolder {
     /// # Errors
     /// Something that came to be at the target meanwhile, or a place that can't be written.
     pub fn finish(self) -> Result<()> {
-        let Self { target, draft } = self;
-        rename(draft.path(), &target).map_err(|e| {
+        let Self { target, draft, fills } = self;
+        let cannot = |e: io::Error| {
             Error::at(target.display(), format!("cannot make this folder: {e}")).fix("choose another folder")
-        })?;
+        };
+        if fills {
+            return fill(&target, draft.path()).map_err(cannot);
+        }
+        rename(draft.path(), &target).map_err(cannot)?;
         // It has moved: nothing is left to remove.
         let _ = draft.keep();
         Ok(())
     }
+}
+
+/// Moves what is in `draft`, which lies in `target`, out into it.
+fn fill(target: &Path, draft: &Path) -> io::Result<()> {
+    let others = std::fs::read_dir(target)?.count() - 1;
+    if others > 0 {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else has come to be in it"));
+    }
+    for entry in std::fs::read_dir(draft)? {
+        let entry = entry?;
+        std::fs::rename(entry.path(), target.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 fn rename(draft: &Path, target: &Path) -> io::Result<()> {
@@ -117,5 +139,22 @@ mod tests {
         std::fs::create_dir(&empty).unwrap();
         NewFolder::begin(&empty).unwrap().finish().unwrap();
         assert!(empty.is_dir());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_an_empty_folder_is_filled_and_stays_a_link() {
+        let root = tempfile::tempdir().unwrap();
+        let (empty, link) = (root.path().join("empty"), root.path().join("link"));
+        std::fs::create_dir(&empty).unwrap();
+        std::os::unix::fs::symlink(&empty, &link).unwrap();
+        let folder = NewFolder::begin(&link).unwrap();
+        std::fs::write(folder.path().join("x"), "1").unwrap();
+        folder.finish().unwrap();
+        assert!(link.is_symlink() && entries(&empty) == 1 && empty.join("x").is_file());
+        std::fs::remove_file(empty.join("x")).unwrap();
+        let folder = NewFolder::begin(&empty).unwrap();
+        std::fs::write(empty.join("other"), "").unwrap();
+        assert!(folder.finish().is_err() && entries(&empty) == 1, "what came meanwhile stays alone");
     }
 }

@@ -37,7 +37,7 @@ impl Demo {
         let run = self.output.join("run");
         let config = RunConfig {
             data: super::train::absolute(&self.output.join("data/data.yaml"))?,
-            command: std::env::args().collect(),
+            command: super::typed(),
             workers: 1,
             options,
         };

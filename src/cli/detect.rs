@@ -163,8 +163,12 @@ impl Drawings {
     fn new(folder: &Path, pictures: &[PathBuf]) -> Result<Self> {
         let mut files: Vec<PathBuf> = Vec::with_capacity(pictures.len());
         for picture in pictures {
-            let name = Path::new(picture.file_name().unwrap_or_default()).with_extension("png");
-            let file = folder.join(name);
+            let name = Path::new(picture.file_name().unwrap_or_default());
+            let mut file = folder.join(name).with_extension("png");
+            if files.contains(&file) {
+                // `a.jpeg` beside `a.jpg`, say.
+                file = folder.join(format!("{}.png", name.display()));
+            }
             if files.contains(&file) {
                 return Err(Error::at(picture.display(), "two of the pictures have that name")
                     .fix("draw pictures of equal names one run at a time, each into a folder of its own"));

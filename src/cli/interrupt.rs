@@ -19,7 +19,7 @@ pub fn listen(term: Term, go_on: String) -> Result<Interrupt> {
         if asked.ask() {
             std::process::exit(ENDED);
         }
-        term.note("stopping after the next update of the weights; once more ends it at once");
+        term.note("stopping where nothing is lost: after the next update of the weights, or the stage in hand; once more ends it at once");
     };
     ctrlc::set_handler(handler)
         .map_err(|e| Error::at("Ctrl-C", format!("cannot listen for it: {e}")).fix("run it in another shell"))?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use yoloslim::search::{BlockScore, ByData, Work};
 
+use super::numbers::count;
 use crate::term::{Progress, Term};
 
 /// What goes by a data set.
@@ -12,7 +13,7 @@ use crate::term::{Progress, Term};
 #[command(next_help_heading = "By measurement")]
 pub struct MeasureKnobs {
     /// How many training images tell what filters give and are worth [default: 64 for prune, 128 for slim]
-    #[arg(long, value_name = "N", requires = "data")]
+    #[arg(long, value_name = "N", requires = "data", value_parser = count)]
     images: Option<usize>,
     /// What `sensitivity` wrote: scores count by how much accuracy their group costs
     #[arg(long, value_name = "JSON")]
@@ -21,7 +22,7 @@ pub struct MeasureKnobs {
     #[arg(long, value_enum, value_name = "HOW")]
     block_score: Option<BlockScoreArg>,
     /// Plans to try for each pruning, on training images; the most accurate is carried out [default: 1]
-    #[arg(long, value_name = "N", requires = "data")]
+    #[arg(long, value_name = "N", requires = "data", value_parser = count)]
     candidates: Option<usize>,
     /// Leave BN statistics as they are instead of measuring them anew on training images after pruning
     #[arg(long, requires = "data")]

@@ -131,6 +131,11 @@ impl Cli {
         }
         let (threads, kernels) = (rayon::current_num_threads(), yoloslim_kernels::cpu_path());
         term.detail(format!("{threads} threads, kernels for {kernels}"));
+        if let Some(wanted) =
+            std::env::var_os("YOLOSLIM_CPU_PATH").filter(|w| !kernels.starts_with(&*w.to_string_lossy()))
+        {
+            term.warn(format!("YOLOSLIM_CPU_PATH={}: not on this processor; {kernels} is used", wanted.display()));
+        }
         let start = Instant::now();
         let done = self.command.run(term);
         term.detail(format!("{:.2} s", start.elapsed().as_secs_f64()));
@@ -173,6 +178,11 @@ impl Command {
 }
 
 /// All parallel work runs in rayon's global pool, so that one number bounds it.
+/// The command line of this process. What of a path is no text is shown in its place.
+pub fn typed() -> Vec<String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
 fn start_threads(threads: Option<NonZeroUsize>) -> Result<()> {
     let number = threads.map_or(0, NonZeroUsize::get);
     rayon::ThreadPoolBuilder::new()

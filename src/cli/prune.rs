@@ -179,7 +179,7 @@ impl Prune {
         let proof = prove_with(&pruned, &mut |done, of| works.show("proving", done, of))?;
         let (slim, accuracy) = match splits {
             None => {
-                term.note("accuracy was not measured: give --data to know what the pruning costs");
+                term.warn("accuracy was not measured: give --data to know what the pruning costs");
                 (pruned.compact, None)
             }
             Some(splits) => {

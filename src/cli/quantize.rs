@@ -183,10 +183,6 @@ impl Quantize {
         if let (Scheme::Nnie, Some(option)) = (scheme, self.onnx.typed()) {
             return Err(Error::at(option, "it is for the ONNX file of int8").fix("leave it out with --scheme nnie"));
         }
-        if !(self.fine_tune_lr > 0.0 && self.fine_tune_lr.is_finite()) {
-            let cause = format!("{} is no learning rate", self.fine_tune_lr);
-            return Err(Error::at("--fine-tune-lr", cause).fix("give a number above 0, 1e-4 say"));
-        }
         let calibration = self.calibration(scheme)?;
         let setting = |bias_correction| Setting { calibration, bias_correction };
         let settings = if self.bias_correction { vec![setting(true)] } else { vec![setting(false), setting(true)] };

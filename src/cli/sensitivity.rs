@@ -12,6 +12,7 @@ use yoloslim_core::prune::{self, Criterion, Evidence, PruneOptions};
 use yoloslim_core::{Error, Network, Result, files};
 
 use super::net::NetArgs;
+use super::numbers::count;
 use super::origin;
 use super::prune_knobs::PruneKnobs;
 use crate::term::{self, COLUMNS, Next, Term};
@@ -32,7 +33,7 @@ pub struct SensitivityCommand {
     #[arg(long, default_value = "train", value_name = "SPLIT")]
     split: Split,
     /// How many of them
-    #[arg(long, default_value_t = 64, value_name = "N")]
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = count)]
     images: usize,
     /// Shares of a group's channels to try
     #[arg(long, default_value = "0.25,0.5,0.75", value_delimiter = ',', value_name = "F,..")]

@@ -8,7 +8,6 @@ use yoloslim::report::REPORT;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::slim::{PICTURE, Pipeline, Progress, RECORD, SlimOptions, table};
 use yoloslim::train::Strength;
-use yoloslim::train::distil::read_teacher;
 use yoloslim::workers::Workers;
 use yoloslim_core::record::RunRecord;
 use yoloslim_core::{Error, Network, Result};
@@ -167,16 +166,9 @@ impl Slim {
         if options.prune.has_latency() {
             warn_if_uncalibrated(&options.prune.latency_profile()?, term);
         }
-        if options.teach && options.train.distil.as_ref().is_some_and(|d| d.teacher.is_some()) {
-            read_teacher(options.train.distil.as_ref(), &start.graph)?;
-        }
         let data = Data::read(data_path, start.graph.classes(), term)?;
-        let config = RunConfig {
-            data: absolute(data_path)?,
-            command: std::env::args().collect(),
-            workers: workers.size(),
-            options,
-        };
+        let config =
+            RunConfig { data: absolute(data_path)?, command: super::typed(), workers: workers.size(), options };
         let folder = RunFolder::create(output, &start, &config, workers)?;
         folder.name_classes(&data.train.names)?;
         Ok((folder, start, config, data))

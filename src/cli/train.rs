@@ -189,7 +189,7 @@ impl Train {
         let Some(output) = &self.output else {
             return Err(Error::at("train", "-o is missing").fix("give the folder of the run"));
         };
-        let (data_path, command) = (absolute(data_path)?, std::env::args().collect());
+        let (data_path, command) = (absolute(data_path)?, super::typed());
         let config = RunConfig { data: data_path, command, workers: workers.size(), options };
         let folder = RunFolder::create(output, &start, &config, workers)?;
         folder.name_classes(&data.train.names)?;
@@ -256,14 +256,19 @@ impl Train {
             rounding: None,
             interrupt: Interrupt::never(),
         };
-        let Rates { tried, suggested } = train::find_learning_rate(job, &mut |done| bar.set_position(done as u64))?;
+        let rates = train::find_learning_rate(job, &mut |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         if !workers.leads() {
             return Ok(());
         }
+        if self.json {
+            return crate::term::print_json(&rates);
+        }
+        let Rates { tried, suggested } = rates;
         let lines = tried.iter().map(|tried| format!("{:.2e}  {:.4}\n", tried.rate, tried.loss));
         crate::term::print(&format!("rate      loss\n{}", lines.collect::<String>()))?;
         term.note(format!("the loss falls fastest at {suggested:.1e}: a good --lr is there or a little below"));
+        term.next(Next::typed_without("--find-lr").with(&format!("--lr {suggested:.1e}")).output("run"));
         Ok(())
     }
 }

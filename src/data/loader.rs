@@ -1,5 +1,6 @@
 //! Training batches: shuffled, augmented, worked out ahead by threads and the same for any number of them.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rand::RngExt;
@@ -184,16 +185,32 @@ impl Loader {
 
     /// Width and height of a batch's images.
     fn size(&self, epoch: usize, number: usize) -> (usize, usize) {
-        let LoaderOptions { width, height, seed, multi_scale, stride, .. } = self.options;
+        let mut rng = stream(self.options.seed, epoch, Purpose::Size, number / BATCHES_A_SIZE);
+        let widths = self.widths();
+        self.size_of(if widths.start() < widths.end() { rng.random_range(widths) } else { *widths.end() })
+    }
+
+    /// All sizes that batches may have.
+    pub fn sizes(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.widths().map(|width| self.size_of(width))
+    }
+
+    /// The widths that are drawn from, in strides, or the only one in pixels.
+    fn widths(&self) -> RangeInclusive<usize> {
+        let LoaderOptions { width, multi_scale, stride, .. } = self.options;
+        let steps = width / stride.max(1);
+        if multi_scale { (steps * 2).div_ceil(3)..=steps * 3 / 2 } else { width..=width }
+    }
+
+    /// The size of a width of [`Self::widths`]: the other side follows in proportion, to the nearest multiple.
+    fn size_of(&self, steps: usize) -> (usize, usize) {
+        let LoaderOptions { width, height, multi_scale, stride, .. } = self.options;
         if !multi_scale {
             return (width, height);
         }
-        let steps = width / stride;
-        let mut rng = stream(seed, epoch, Purpose::Size, number / BATCHES_A_SIZE);
-        let steps_now = rng.random_range((steps * 2).div_ceil(3)..=steps * 3 / 2);
-        // The other side follows in proportion, to the nearest multiple.
-        let across = (height / stride * steps_now * 2 + steps) / (2 * steps);
-        (steps_now * stride, across.max(1) * stride)
+        let whole = width / stride;
+        let across = (height / stride * steps * 2 + whole) / (2 * whole);
+        (steps * stride, across.max(1) * stride)
     }
 }
 

@@ -140,17 +140,15 @@ enhance();
 
 // Served by `yoloslim report --watch`, the page asks for its own successor.
 async function follow() {
-  let known = null;
+  let known = `"${document.documentElement.dataset.watch}"`;
   for (;;) {
     await new Promise((done) => setTimeout(done, 2000));
     if (document.hidden) continue;
     try {
-      const answer = await fetch("/", { cache: "no-store", headers: known ? { "If-None-Match": known } : {} });
+      const answer = await fetch("/", { cache: "no-store", headers: { "If-None-Match": known } });
       if (answer.status !== 200) continue;
-      const changed = known !== null;
       known = answer.headers.get("ETag");
       const next = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (!changed) continue;
       const open = [...document.querySelectorAll("figure:has(details[open])")].map((figure) => figure.id);
       document.querySelector("nav").replaceWith(next.querySelector("nav"));
       document.querySelector("main").replaceWith(next.querySelector("main"));

@@ -52,6 +52,8 @@ impl Server {
                     if request.headers().iter().any(known) {
                         request.respond(Response::empty(304))
                     } else {
+                        // So that the page knows what it is, and misses no change before it first asks.
+                        let page = page.replacen("data-watch", &format!("data-watch={tag}"), 1);
                         let headers = [("Content-Type", "text/html; charset=utf-8"), ("ETag", tag.as_str())];
                         let headers = headers.into_iter().filter_map(|(k, v)| Header::from_bytes(k, v).ok());
                         request.respond(headers.fold(Response::from_string(page), Response::with_header))

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use yoloslim_core::prune::channels::Channels;
 use yoloslim_core::prune::plan::fingerprint;
 use yoloslim_core::prune::scores::Scores;
-use yoloslim_core::prune::{self, Evidence, PruneOptions, Target, blocks};
+use yoloslim_core::prune::{self, Evidence, Normalise, PruneOptions, Target, blocks};
 use yoloslim_core::{Error, Network, Result, files};
 
 /// A loss of accuracy that counts as none: below it, groups are told apart by noise.
@@ -116,7 +116,9 @@ pub fn measure_sensitivity(
     judge: &mut dyn FnMut(&Network) -> Result<f64>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Sensitivity> {
-    let whole = PruneOptions { layers: 0, multiple_of: 1, also: Vec::new(), ..options.clone() };
+    // Within a group scores need not be compared with those of other layers.
+    let normalise = Some(Normalise::None);
+    let whole = PruneOptions { layers: 0, multiple_of: 1, also: Vec::new(), normalise, ..options.clone() };
     let groups = groups(network, &whole, evidence);
     let removable: Vec<usize> =
         blocks::blocks(network, None).iter().filter(|b| b.form.is_ok()).map(|b| b.shortcut).collect();
@@ -198,7 +200,8 @@ mod tests {
             let block = slim.graph.layers.len() == network.graph.layers.len();
             Ok(slim.conv(0).bias.len() as f64 / 100.0 + if block { 0.1 } else { 0.0 })
         };
-        let (options, evidence) = (PruneOptions::default(), Evidence::default());
+        let options = PruneOptions { normalise: Some(Normalise::Cost), ..PruneOptions::default() };
+        let evidence = Evidence::default();
         let measured =
             measure_sensitivity(&network, &options, &evidence, &[0.25, 0.5], &mut judge, &mut |_, _| {}).unwrap();
         let near = |a: f64, b: f64| (a - b).abs() < 1e-9;

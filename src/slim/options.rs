@@ -6,7 +6,7 @@ use yoloslim_core::prune::{self, Evidence, PruneOptions};
 use yoloslim_core::{Error, Network, Result};
 
 use crate::search::{BlockScore, ByData};
-use crate::train::distil::DistilOptions;
+use crate::train::distil::{self, DistilOptions, HintLayer, TeacherFiles};
 use crate::train::{Sparsity, TrainOptions};
 
 /// All options of `slim`; the run's `config.toml` holds them.
@@ -82,9 +82,19 @@ impl SlimOptions {
     /// gammas as they are in place of scores.
     ///
     /// # Errors
-    /// A target that no net meets, more blocks than can go, a score that goes by what is not there.
+    /// A target that no net meets, more blocks than can go, a score that goes by what is not there; a teacher or layers of it
+    /// that do not fit.
     pub fn rehearse(&self, start: &Network) -> Result<()> {
         self.by_data.check(start, &self.prune, true)?;
+        if let Some(distil) = self.train.distil.as_ref().filter(|_| self.teach) {
+            let numbered = distil.hint_layers.iter().find(|layer| matches!(layer, HintLayer::Layers { .. }));
+            if let (Some(layer), true) = (numbered, self.prune.layers > 0) {
+                return Err(Error::at(format!("--hint-layers {layer}"), "removing blocks numbers the layers anew")
+                    .fix("name them by head, head0 say, or leave --layers out"));
+            }
+            let named = distil.teacher.as_ref().map(TeacherFiles::read).transpose()?;
+            distil::check(named.as_ref().map_or(&start.graph, |teacher| &teacher.graph), &start.graph, distil)?;
+        }
         // Blocks that have no gamma may go when their effect is measured.
         let measured = self.by_data.block_score != BlockScore::Gamma;
         let effect = |block: &Block| block.form.is_ok().then_some((block.shortcut, 0.0));

@@ -20,7 +20,7 @@ impl Next {
 
     /// The command line of this process without one of its words.
     pub fn typed_without(word: &str) -> Self {
-        let typed = std::env::args().skip(1).filter(|typed| typed != word);
+        let typed = crate::cli::typed().into_iter().skip(1).filter(|typed| typed != word);
         Self { words: std::iter::once("yoloslim".to_owned()).chain(typed).collect() }
     }
 

@@ -65,9 +65,9 @@ impl EpochSoFar {
             complaint.iter().for_each(|complaint| observe(Event::Warning(&complaint.to_string())));
             self.done += 1;
             match defect {
-                Some(defect) => {
-                    self.skipped += 1;
-                    guard.defective(defect, (epoch, number), loader, observe)?;
+                Some((defect, dropped)) => {
+                    self.skipped += dropped;
+                    guard.defective(defect, epoch, self.done - dropped..self.done, loader, observe)?;
                 }
                 None => self.count(&parts, images, trainer),
             }

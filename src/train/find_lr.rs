@@ -1,6 +1,7 @@
 //! The learning rate finder: the rate rises from update to update, and the loss tells where it learns and where it breaks
 //! (Smith 2017, 'Cyclical learning rates for training neural networks', section 3.3).
 
+use serde::Serialize;
 use yoloslim_core::{Error, Result};
 
 use super::Job;
@@ -15,7 +16,7 @@ const SMOOTH: f64 = 0.9;
 const BROKEN: f64 = 4.0;
 
 /// One update.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Tried {
     /// Its rate.
     pub rate: f64,
@@ -24,7 +25,7 @@ pub struct Tried {
 }
 
 /// What was found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rates {
     /// All updates in order.
     pub tried: Vec<Tried>,
@@ -36,8 +37,10 @@ pub struct Rates {
 ///
 /// # Errors
 /// As [`super::run`]; a loss that is no number before any rate could be judged.
-pub fn find_learning_rate(mut job: Job, progress: &mut dyn FnMut(usize)) -> Result<Rates> {
-    let (mut trainer, loader) = job.prepare(&mut |_| {})?;
+pub fn find_learning_rate(job: Job, progress: &mut dyn FnMut(usize)) -> Result<Rates> {
+    let mut options = job.options.clone();
+    options.distil.iter_mut().for_each(|distil| distil.cache = None);
+    let (mut trainer, loader) = Job { options: &options, ..job }.prepare(&mut |_| {})?;
     let (mut tried, mut mean, mut smallest): (Vec<Tried>, f64, f64) = (Vec::new(), 0.0, f64::INFINITY);
     'epochs: for epoch in 0.. {
         for batch in loader.epoch(epoch, 0) {

@@ -1,6 +1,7 @@
 //! What training does with a batch whose numbers are none: neither a checkpoint nor an update ever holds them.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -55,17 +56,21 @@ pub(super) struct Guard<'a> {
 }
 
 impl Guard<'_> {
-    /// Deals with a batch (counted from 0) that was no number: all its images are written down.
+    /// Deals with batches (counted from 0) that were dropped for a number that is none: all their images are written down.
     pub fn defective(
         &self,
         defect: Defect,
-        (epoch, number): (usize, usize),
+        epoch: usize,
+        batches: Range<usize>,
         loader: &Loader,
         observe: &mut dyn FnMut(Event),
     ) -> Result<()> {
-        let place = format!("epoch {}, batch {}", epoch + 1, number + 1);
-        let names =
-            loader.tiles(epoch, number).into_iter().map(|i| self.dataset.samples[i].image.display().to_string());
+        let place = match (batches.start + 1, batches.end) {
+            (first, last) if first < last => format!("epoch {}, batches {first} to {last}", epoch + 1),
+            (_, last) => format!("epoch {}, batch {last}", epoch + 1),
+        };
+        let images = batches.flat_map(|number| loader.tiles(epoch, number));
+        let names = images.map(|i| self.dataset.samples[i].image.display().to_string());
         let list: Vec<String> = std::iter::once(format!("{place}: {defect}")).chain(names).collect();
         if self.workers.leads() {
             files::write_whole(&self.folder.join(NAN_BATCH), (list.join("\n") + "\n").as_bytes())?;

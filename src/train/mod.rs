@@ -24,7 +24,7 @@ use std::time::Instant;
 
 use yoloslim_core::eval::Evaluation;
 use yoloslim_core::graph::Graph;
-use yoloslim_core::labels::Dataset;
+use yoloslim_core::labels::{Dataset, check_classes};
 use yoloslim_core::record::EpochRecord;
 use yoloslim_core::{Network, Result};
 
@@ -212,8 +212,13 @@ impl Job<'_> {
         self.network.graph.resized(&self.network.cfg, width, height)?;
         let loader_options = loader_options(options, &self.network.graph, (width, height), self.threads, workers);
         let loader = Loader::new(self.dataset, loader_options)?;
+        check_classes(self.dataset, self.network.graph.classes())?;
         let distillation = match (&options.distil, self.teacher.take()) {
-            (Some(distil), Some(teacher)) => Some(Distillation::new(teacher, &self.network.graph, distil, workers)?),
+            (Some(distil), Some(teacher)) => {
+                let distillation = Distillation::new(teacher, &self.network.graph, distil, workers)?;
+                loader.sizes().try_for_each(|size| distillation.fits(size))?;
+                Some(distillation)
+            }
             (Some(_), None) => return Err(distil::no_teacher()),
             (None, _) => None,
         };

@@ -25,6 +25,8 @@ pub(super) struct Trainer {
     gradients: Vec<f32>,
     /// Micro-batches since the last update.
     gathered: usize,
+    /// Those of them whose gradients are gathered.
+    counted: usize,
     /// The statistics as they were at the last update.
     statistics_before: Vec<f32>,
     pub velocity: Vec<f32>,
@@ -51,8 +53,8 @@ pub(super) struct Trainer {
 pub(super) struct Stepped {
     /// The loss of the whole batch.
     pub parts: LossParts,
-    /// What was no number: then what was gathered for the update has been dropped and the statistics put back.
-    pub defect: Option<Defect>,
+    /// What was no number, and the batches, this one the last, whose gradients have been dropped for it and the statistics put back.
+    pub defect: Option<(Defect, usize)>,
     /// Whether it was asked to stop, and nothing is gathered that would be lost.
     pub stop: bool,
 }
@@ -72,6 +74,7 @@ impl Trainer {
             options: options.clone(),
             heads,
             gathered: 0,
+            counted: 0,
             statistics_before: Vec::new(),
             interrupt: Interrupt::never(),
             only_rate: None,
@@ -96,6 +99,7 @@ impl Trainer {
             self.statistics_before.extend_from_slice(self.net.statistics());
         }
         self.gathered += 1;
+        self.counted += 1;
         let due = self.gathered == self.options.accumulate || last;
         let input = (batch.width, batch.height);
         let heads: Vec<&Yolo> = self.heads.iter().collect();
@@ -132,9 +136,9 @@ impl Trainer {
         if !parts.total().is_finite() {
             // The other workers' statistics are on their way and must have arrived before the next sum.
             statistics.map(Pending::wait);
-            self.drop_gathered();
+            let dropped = self.drop_gathered();
             self.finish_update(due);
-            return Ok(Stepped { parts, defect: Some(Defect::Loss), stop });
+            return Ok(Stepped { parts, defect: Some((Defect::Loss, dropped)), stop });
         }
         slopes.iter_mut().flat_map(|s| &mut s.values).for_each(|v| *v *= weight);
         let mut sums = GradientSums::new(&self.workers, self.gradients.len());
@@ -155,17 +159,18 @@ impl Trainer {
         Ok(Stepped { parts, defect, stop })
     }
 
-    /// Forgets what was gathered since the last update, and what it did to the statistics.
-    fn drop_gathered(&mut self) {
+    /// Forgets what was gathered since the last update, and what it did to the statistics; gives the number of batches.
+    fn drop_gathered(&mut self) -> usize {
         self.gradients.fill(0.0);
         self.net.statistics_mut().copy_from_slice(&self.statistics_before);
         self.distillation.iter_mut().for_each(Distillation::drop_gathered);
+        std::mem::take(&mut self.counted)
     }
 
     /// Counts an update that is `due`, made or left out.
     fn finish_update(&mut self, due: bool) {
         if due {
-            self.gathered = 0;
+            (self.gathered, self.counted) = (0, 0);
             self.updates += 1;
         }
     }
@@ -189,16 +194,15 @@ impl Trainer {
         self.workers.start_sum(&weighted)
     }
 
-    /// Moves the weights by what was gathered, unless some of it is no number.
-    fn update(&mut self) -> Option<Defect> {
+    /// Moves the weights by what was gathered, unless some of it is no number; then gives the batches that were dropped too.
+    fn update(&mut self) -> Option<(Defect, usize)> {
         let norm = k::sum_of_squares(&self.gradients).sqrt();
-        let defect = self.defect(norm);
-        match defect {
-            Some(_) => self.drop_gathered(),
-            None => self.descend(norm),
+        let dropped = self.defect(norm).map(|defect| (defect, self.drop_gathered()));
+        if dropped.is_none() {
+            self.descend(norm);
         }
         self.finish_update(true);
-        defect
+        dropped
     }
 
     /// One step down the gathered gradients, of this norm.
@@ -293,5 +297,43 @@ impl Trainer {
             parameters[gamma].iter_mut().zip(now).filter(|(_, now)| **now == 0.0).for_each(|(g, _)| *g = 0.0);
         }
         self.net.to_network(&parameters, &self.averages.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yoloslim_core::darknet::Cfg;
+
+    #[test]
+    fn a_gradient_that_is_no_number_drops_all_batches_that_it_was_gathered_from() {
+        let cfg = "[net]\nwidth=8\nheight=8\n[convolutional]\nbatch_normalize=1\nfilters=6\nsize=3\npad=1\nactivation=linear\n\
+            [yolo]\nmask=0\nanchors=4,4\nclasses=1\n";
+        let network = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap();
+        let options = TrainOptions { batch: 1, accumulate: 3, ..TrainOptions::default() };
+        let mut trainer = Trainer::new(network, &options, 5, &Workers::alone());
+        let mut step = |broken: bool, last: bool| {
+            let images = (0..8 * 8 * 3).map(|i| i as f32 / 192.0).collect();
+            let batch = Batch {
+                images,
+                count: 1,
+                whole: 1,
+                width: 8,
+                height: 8,
+                targets: Vec::new(),
+                ignored: Vec::new(),
+                indices: vec![0],
+            };
+            if broken {
+                trainer.gradients[0] = f32::NAN;
+            }
+            let defect = trainer.step(batch, last).unwrap().defect;
+            (defect, trainer.updates)
+        };
+        assert_eq!([step(false, false), step(false, false)], [(None, 0); 2]);
+        assert_eq!(step(true, false), (Some((Defect::Gradient, 3)), 1));
+        // The epoch's last update is of the two batches that are left.
+        assert_eq!(step(true, false), (None, 1));
+        assert_eq!(step(false, true), (Some((Defect::Gradient, 2)), 2));
     }
 }

@@ -20,6 +20,45 @@ fn slim_args(scene: &Scene, data: &str, output: &str) -> Vec<String> {
     args
 }
 
+#[test]
+fn hints_that_cannot_be_are_refused_before_the_baseline_is_trained() {
+    let scene = Scene::new();
+    let (cfg, data, run) = (scene.arg("net.cfg"), scene.data(2, LABEL), scene.arg("run"));
+    for (layer, blocks, named) in [("99", "0", "hint layer 99:99"), ("1", "1", "numbers the layers anew")] {
+        let fixed = format!("slim {cfg} --data {data} -o {run} --batch 2 --distil hint");
+        let hints = format!("{fixed} --hint-layers {layer} --layers {blocks}");
+        let told = yoloslim(&hints.split(' ').collect::<Vec<_>>());
+        let message = String::from_utf8_lossy(&told.stderr).into_owned();
+        assert!(told.status.code() == Some(1) && message.contains(named), "{message}");
+        assert!(!scene.path("run").exists(), "nothing was begun");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_disk_that_is_full_costs_no_checkpoint() {
+    let scene = Scene::new();
+    let (cfg, data) = (scene.arg("net.cfg"), scene.data(2, LABEL));
+    let train = |run: &str| {
+        let line = format!("train {cfg} --data {data} -o {} --epochs 40 --batch 2 --validate-every 20", scene.arg(run));
+        line.split(' ').map(str::to_owned).collect::<Vec<_>>()
+    };
+    stdout(&train("whole"));
+    kill_when_there(&train("full"), &scene.path("full/last.safetensors"));
+    let checkpoint = || std::fs::read(scene.path("full/last.safetensors")).unwrap();
+    let before = checkpoint();
+    // No file may grow beyond two kilobytes: as on a full disk, writing fails in the middle of a file.
+    let limited = "trap '' XFSZ; ulimit -f 4; exec \"$0\" train --resume \"$1\"";
+    let program = env!("CARGO_BIN_EXE_yoloslim");
+    let output = Command::new("sh").args(["-c", limited, program, &scene.arg("full")]).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && message.contains("error"), "{message}");
+    assert!(before == checkpoint(), "the checkpoint before is whole");
+    stdout(&["train", "--resume", &scene.arg("full")]);
+    let [a, b] = ["whole", "full"].map(|run| std::fs::read(scene.path(run).join("last.weights")).unwrap());
+    assert!(a == b, "the weights are the same to the bit");
+}
+
 /// Starts the program, and kills it as soon as `file` is there.
 fn kill_when_there(args: &[String], file: &Path) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_yoloslim")).args(args).stderr(Stdio::null()).spawn().unwrap();

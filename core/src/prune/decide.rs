@@ -95,19 +95,17 @@ fn decide(network: &Network, options: &PruneOptions, evidence: &Evidence, budget
     let scores = Scores::of(&shallow, &channels, options, &shallow_evidence);
     let constants = left_behind(&shallow, shallow_evidence.means.as_ref());
     let readers = Readers::of(&shallow, &channels, &constants);
-    let choose = |scores: Scores| {
-        let limits = Limits::of(&shallow.graph, &channels, &scores, readers.clone(), options);
-        let selection = Selection { graph: &shallow.graph, channels: &channels, scores: &scores, limits: &limits };
-        let fates = match budgets {
-            [] => selection.share(options.target.value()),
-            budgets => selection.within(budgets, options)?,
-        };
-        let kept: Vec<bool> = fates.iter().map(|f| f.is_kept()).collect();
-        Ok(((scores, fates), kept))
+    let choose = |scores: &Scores| {
+        let limits = Limits::of(&shallow.graph, &channels, scores, readers.clone(), options);
+        let selection = Selection { graph: &shallow.graph, channels: &channels, scores, limits: &limits };
+        match budgets {
+            [] => Ok(selection.share(options.target.value())),
+            budgets => selection.within(budgets, options),
+        }
     };
-    let (scores, fates) = match options.normalise() {
+    let fates = match options.normalise() {
         Normalise::Cost => Costs::of(&shallow.graph, &channels, budgets).least_damage(&scores, choose)?,
-        Normalise::None | Normalise::Layer => choose(scores)?.0,
+        Normalise::None | Normalise::Layer => choose(&scores)?,
     };
     let kept: Vec<bool> = fates.iter().map(|f| f.is_kept()).collect();
     let slim = slim_graph(&shallow.graph, &channels, &kept);
@@ -141,11 +139,13 @@ fn chosen(blocks: &[Block], verdicts: &[Option<WhyNot>], wanted: usize) -> Resul
     Ok(forms)
 }
 
-/// The share of all |gamma| that belongs to classes that go.
+/// The share of all |gamma|, each counted by its layer's mean, that belongs to classes that go: a layer of small gammas may be as
+/// important as any.
 fn gamma_share(network: &Network, channels: &Channels, gone: impl Fn(usize) -> bool) -> f64 {
     let (mut all, mut going) = (0.0, 0.0);
     for (layer, _) in network.graph.convolutions() {
-        let gammas = gamma::scores(network.conv(layer));
+        let mut gammas = gamma::scores(network.conv(layer));
+        gammas.iter_mut().for_each(|gammas| Normalise::Layer.apply(gammas));
         for (gamma, &class) in gammas.iter().flatten().zip(&channels.outputs[layer]) {
             all += f64::from(*gamma);
             going += if gone(class) { f64::from(*gamma) } else { 0.0 };

@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 
 use super::channels::{Channels, ClassId};
+use super::limits::Fate;
 use super::scores::Scores;
 use super::select::Budget;
 use super::widths::slim_graph;
+use crate::Result;
 use crate::graph::Graph;
 
 /// How often the weights of several budgets are tried.
@@ -36,31 +38,27 @@ impl<'a> Costs<'a> {
         Self { graph, channels, budgets, shares }
     }
 
-    /// What `choose` makes of `scores` by cost, and which classes it keeps (its second value): of all rounds the one with the
-    /// least damage, the sum of the scores that go.
+    /// The fates that `choose` gives to `scores` by cost: of all rounds those with the least damage, the sum of the scores that
+    /// go.
     ///
     /// # Errors
     /// Those of `choose`.
-    pub fn least_damage<T, E>(
-        &self,
-        scores: &Scores,
-        choose: impl Fn(Scores) -> Result<(T, Vec<bool>), E>,
-    ) -> Result<T, E> {
-        let damage = |kept: &[bool]| -> f64 {
-            scores.candidates.iter().filter(|c| !kept[c.class]).map(|c| f64::from(c.score)).sum()
+    pub fn least_damage(&self, scores: &Scores, choose: impl Fn(&Scores) -> Result<Vec<Fate>>) -> Result<Vec<Fate>> {
+        let damage = |fates: &[Fate]| -> f64 {
+            scores.candidates.iter().filter(|c| !fates[c.class].is_kept()).map(|c| f64::from(c.score)).sum()
         };
         let (mut logs, mut step) = (vec![0.0; self.budgets.len()], STEP);
-        let (mut best, kept) = choose(scores.per_cost(&self.mixed(&logs)))?;
-        let (mut least, mut binding) = (damage(&kept), self.binding(&kept));
+        let mut best = choose(&scores.per_cost(&self.mixed(&logs)))?;
+        let (mut least, mut binding) = (damage(&best), self.binding(&best));
         let rounds = if self.budgets.len() > 1 { ROUNDS } else { 1 };
         for _ in 1..rounds {
             logs[binding] += step;
-            let (chosen, kept) = choose(scores.per_cost(&self.mixed(&logs)))?;
-            let binds = self.binding(&kept);
+            let fates = choose(&scores.per_cost(&self.mixed(&logs)))?;
+            let binds = self.binding(&fates);
             step /= if binds == binding { 1.0 } else { 2.0 };
             binding = binds;
-            if damage(&kept) < least {
-                (best, least) = (chosen, damage(&kept));
+            if damage(&fates) < least {
+                (least, best) = (damage(&fates), fates);
             }
         }
         Ok(best)
@@ -72,9 +70,10 @@ impl<'a> Costs<'a> {
         (0..self.channels.classes.len()).map(|class| f64::max(cost(class), f64::MIN_POSITIVE)).collect()
     }
 
-    /// The budget of which the net that keeps `kept` takes the largest share.
-    fn binding(&self, kept: &[bool]) -> usize {
-        let slim = slim_graph(self.graph, self.channels, kept);
+    /// The budget of which the net takes the largest share.
+    fn binding(&self, fates: &[Fate]) -> usize {
+        let kept: Vec<bool> = fates.iter().map(|fate| fate.is_kept()).collect();
+        let slim = slim_graph(self.graph, self.channels, &kept);
         let taken: Vec<f64> = self.budgets.iter().map(|budget| (budget.cost)(&slim) / budget.at_most).collect();
         (0..taken.len()).max_by(|a, b| taken[*a].total_cmp(&taken[*b])).unwrap_or(0)
     }

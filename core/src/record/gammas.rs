@@ -137,15 +137,18 @@ impl GammaSummary {
     }
 }
 
-/// The share of the classes of channels that may go, by the order of the default options, that hold little of all gammas.
+/// The share of the classes of channels that may go, by the order of the default options, that hold little of all gammas, each
+/// counted by its layer's mean.
 fn safe_share(graph: &Graph, layers: &[(usize, &[f32])]) -> f64 {
     let channels = Channels::of(graph);
     let mut filters: Vec<Option<Vec<f32>>> = vec![None; graph.layers.len()];
     for (layer, gammas) in layers {
         filters[*layer] = Some(gammas.iter().map(|g| g.abs()).collect());
     }
+    let options = PruneOptions::default();
+    filters.iter_mut().flatten().for_each(|gammas| options.normalise().apply(gammas));
     let total: f64 = filters.iter().flatten().flatten().map(|g| f64::from(*g)).sum();
-    let scores = Scores::of_filters(&channels, filters, &PruneOptions::default(), None);
+    let scores = Scores::of_filters(&channels, filters, &options, None);
     let held = |class: usize| -> f64 {
         let of = |p: &Filter| scores.filters[p.layer].as_ref().map_or(0.0, |gammas| f64::from(gammas[p.filter]));
         channels.classes[class].producers.iter().map(of).sum()
@@ -202,7 +205,9 @@ mod tests {
         for (layer, gammas) in
             [(0, [0.0, 0.0, 1.0, 1.0]), (1, [0.0, 0.0, 0.0, 1.0]), (2, [1.0, 1.0, 0.0, 0.0]), (4, [0.0; 4])]
         {
-            network.conv_mut(layer).norm.as_mut().unwrap().gamma = gammas.to_vec();
+            // A layer's scale says nothing of what its channels are worth.
+            let scale = if layer == 1 { 1e-3 } else { 1.0 };
+            network.conv_mut(layer).norm.as_mut().unwrap().gamma = gammas.map(|gamma| gamma * scale).to_vec();
         }
         let layers =
             network.graph.convolutions().map(|(l, _)| (l, network.conv(l).norm.as_ref().unwrap().gamma.as_slice()));

@@ -90,6 +90,9 @@ fn transform_taps<V: Vector, T: Transform<N, M>, const N: usize, const M: usize>
     to: SharedMut,
     places: &[usize],
 ) {
+    let reach = |count: usize, apart: usize| count.saturating_sub(1) * apart;
+    let last = reach(channels, taps.channel) + reach(columns.min(NR), taps.column) + 8;
+    assert!(last < taps.weights.len(), "weights up to {last} are read of {}", taps.weights.len());
     // Products go to far more places than the processor can fetch for writing at a time, so they go there some lines at once.
     let mut products = vec![0.0; M * M * TOGETHER * NR];
     for first in (0..channels).step_by(TOGETHER) {
@@ -100,7 +103,7 @@ fn transform_taps<V: Vector, T: Transform<N, M>, const N: usize, const M: usize>
             let start = ((first + at) * taps.channel + half * taps.column).min(taps.weights.len());
             for (at, tile) in tile.as_flattened_mut().iter_mut().enumerate() {
                 let tap = if taps.flip { 8 - at } else { at };
-                // SAFETY: the caller has checked that the weights of all columns and channels are there.
+                // SAFETY: the weights of all columns and channels are there, as has been asserted.
                 *tile = unsafe { V::gather(taps.weights.as_ptr().add(start).wrapping_add(tap), taps.column, width) };
             }
             let values = square::<T, V, N, M>(&tile);

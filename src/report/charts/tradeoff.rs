@@ -13,6 +13,8 @@ struct Point<'a> {
     name: &'a str,
     cost: f64,
     accuracy: f64,
+    /// Whether this is what the run came to: a last step may have been given up.
+    result: bool,
 }
 
 /// Accuracy over operations and over the time of an image.
@@ -23,7 +25,8 @@ pub fn draw(run: &Run) -> Vec<Figure> {
             .iter()
             .filter_map(|s| {
                 let accuracy = s.evaluation.as_ref()?.map50? * 100.0;
-                Some(Point { name: &s.name, cost: cost(s)?, accuracy })
+                let result = run.record.result().is_some_and(|result| result.name == s.name);
+                Some(Point { name: &s.name, cost: cost(s)?, accuracy, result })
             })
             .collect()
     };
@@ -54,7 +57,7 @@ fn figure(id: &str, title: &str, axis: &str, points: &[Point]) -> Option<Figure>
         let (x, y) = (plot.x.at(p.cost), plot.y.at(p.accuracy));
         let class = match i {
             0 => "point was",
-            i if i + 1 == points.len() => "point is",
+            _ if p.result => "point is",
             _ => "point between",
         };
         let tip = format!("{}\nmAP@0.5 {}\n{} {axis}", p.name, words::digits(p.accuracy), words::digits(p.cost));
@@ -68,7 +71,7 @@ fn figure(id: &str, title: &str, axis: &str, points: &[Point]) -> Option<Figure>
         labels.push((x, at));
         plot.svg.add(text(x + dx, at, anchor, p.name).class("label"));
     }
-    let (first, last) = (&points[0], &points[points.len() - 1]);
+    let (first, last) = (&points[0], points.iter().find(|p| p.result).unwrap_or(&points[points.len() - 1]));
     let label = format!(
         "{title}: from {} at {} {axis} to {} at {} {axis}",
         words::digits(first.accuracy),

@@ -96,6 +96,12 @@ fn fit(teacher: &Graph, student: &Graph, options: &DistilOptions) -> Result<(Opt
     Ok((matching, hints))
 }
 
+fn other_size(lesson: &Lesson) -> Error {
+    let (width, height) = lesson.size;
+    Error::at("--teacher", format!("its maps have another size than the student's at {width}x{height}"))
+        .fix("train at a multiple of both nets' strides")
+}
+
 /// A student's forward pass over a batch.
 pub(super) struct Lesson<'a> {
     /// Images of this worker's share of the batch.
@@ -143,6 +149,14 @@ impl Distillation {
         })
     }
 
+    /// Checks that the teacher takes images of `size` (width, height).
+    ///
+    /// # Errors
+    /// A size that does not fit it.
+    pub(super) fn fits(&self, size: (usize, usize)) -> Result<()> {
+        self.teacher.fits(size)
+    }
+
     /// Computes all losses of a forward pass: adds their gradients with respect to the student's head maps to
     /// `gradients` and gives those with respect to its features.
     ///
@@ -161,6 +175,10 @@ impl Distillation {
             count => {
                 let View { heads, maps } = self.teacher.look(tape.images(), count, lesson.size)?;
                 let aligned = self.matching.as_ref().map(|matching| matching.align(heads));
+                let grid = |map: &HeadMap| (map.rows, map.cols);
+                if aligned.as_ref().is_some_and(|maps| !maps.iter().map(grid).eq(lesson.maps.iter().map(grid))) {
+                    return Err(other_size(lesson));
+                }
                 View { heads: aligned.unwrap_or_default(), maps }
             }
         };
@@ -198,12 +216,7 @@ impl Distillation {
         let (channels_in, channels) = pair.channels;
         let cells = teacher.values.len() / channels;
         if student.len() != cells * channels_in {
-            let (width, height) = lesson.size;
-            return Err(Error::at(
-                "--teacher",
-                format!("its maps have another size than the student's at {width}x{height}"),
-            )
-            .fix("train at a multiple of both nets' strides"));
+            return Err(other_size(lesson));
         }
         self.adaptation.fit(index, student, &teacher.values, &self.workers);
         let adapted = self.adaptation.forward(index, student);

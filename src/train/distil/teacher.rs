@@ -43,6 +43,14 @@ impl Teacher {
         &self.fingerprint
     }
 
+    /// Checks that it takes images of `size` (width, height).
+    ///
+    /// # Errors
+    /// A size that does not fit it.
+    pub fn fits(&self, (width, height): (usize, usize)) -> Result<()> {
+        self.network.graph.resized(&self.network.cfg, width, height).map(drop).map_err(|e| e.inside("--teacher"))
+    }
+
     /// What the teacher makes of `count` images, `[image][row][column][channel]`, of `size` (width, height).
     ///
     /// # Errors
