@@ -83,20 +83,44 @@ for n in 2 3; do
     ok "$n processes train as one does"
 done
 
-# A worker that is killed ends the job, and the checkpoint is whole: two other numbers of processes go on from it.
-(job 2 "${train[@]}" --batch 6 --sync-bn -o killed) >killed.log 2>&1 &
-job=$!
-until [ -f killed/last.safetensors ] || ! kill -0 "$job" 2>/dev/null; do sleep 0.05; done
 mpirun_of() { pgrep -x mpirun -P "$1" || echo "$1"; }
-kill -KILL "$(pgrep -x with -P "$(mpirun_of "$job")" | tail -n 1)" || fail "a worker is there to be killed"
-if wait "$job"; then fail "a job with a killed worker fails"; fi
-grep -q 'signal 9' killed.log || fail "the launcher tells of the killed worker"
-cp -r killed killed-1
+
+# Starts a job of two in the folder that is its first argument, and waits for its first checkpoint; sets `job`.
+begin() {
+    (job 2 "${@:2}" -o "$1") >"$1.log" 2>&1 &
+    job=$!
+    until [ -f "$1/last.safetensors" ] || ! kill -0 "$job" 2>/dev/null; do sleep 0.05; done
+}
+
+# A worker that is killed, the leader or another, ends the job, and the checkpoint is whole: other numbers of processes go on from it.
+for which in head tail; do
+    begin "killed-$which" "${train[@]}" --batch 6 --sync-bn
+    kill -KILL "$(pgrep -x with -P "$(mpirun_of "$job")" | "$which" -n 1)" || fail "a worker is there to be killed"
+    if wait "$job"; then fail "a job with a killed worker fails"; fi
+    grep -q 'signal 9' "killed-$which.log" || fail "the launcher tells of the killed worker"
+done
+mv killed-head killed
+mv killed-tail killed-1
 (job 3 train --resume killed) >resumed.log 2>&1 || fail "three processes go on"
 ./with --threads 1 train --resume killed-1 >resumed.log 2>&1 || fail "one process goes on"
 same one killed || fail "three processes go on to what one gets"
 same one killed-1 || fail "one process goes on to what one gets"
 ok "a killed worker ends the job, and other numbers of processes go on to the same net"
+
+# Ctrl-C ends all workers in good order: as many go on to the same bits, also taught and with the controller of the penalty.
+taught=(train net.cfg one/last.weights --data data.yaml --lr 0.0001 --epochs 4 --sparsity auto --target-flops 0.3
+    --teacher net.cfg one/last.weights)
+for run in plain taught; do
+    words=("${train[@]}" --sync-bn)
+    [ "$run" = plain ] || words=("${taught[@]}")
+    (job 2 "${words[@]}" --batch 6 -o "$run") >"$run.log" 2>&1 || fail "two processes train ($run)"
+    begin "$run-stopped" "${words[@]}" --batch 6
+    kill -INT "$(mpirun_of "$job")" || fail "a job is there to be stopped"
+    if wait "$job"; then fail "a stopped job fails"; fi
+    (job 2 train --resume "$run-stopped") >>"$run-stopped.log" 2>&1 || fail "two processes go on ($run)"
+    cmp "$run/last.weights" "$run-stopped/last.weights" || fail "they go on to the same bits ($run)"
+done
+ok "a stopped job goes on to the same bits, taught and sparse too"
 
 if (exec timeout 60 mpirun --oversubscribe -n 1 ./with "${train[@]}" -o apart : -n 1 ./with "${train[@]}" --seed 1 -o apart) \
     >apart.log 2>&1; then fail "workers with different options are refused"; fi

@@ -23,10 +23,10 @@ pub const EVAL: &str = "Examples:
 /// `train`.
 pub const TRAIN: &str = "Examples:
   yoloslim train faces.cfg yolov3-tiny.weights --data faces/ -o base --epochs 100
-  yoloslim train base/best.cfg base/best.weights --data faces/ -o sparse --sparsity auto --target-flops 0.7";
+  yoloslim train base/last.cfg base/last.weights --data faces/ -o sparse --sparsity auto --target-flops 0.7";
 /// `slim`.
 pub const SLIM: &str = "Examples:
-  yoloslim slim faces.cfg base/best.weights --data faces/ -o run --baseline-epochs 0 --target-flops 0.7
+  yoloslim slim faces.cfg base/last.weights --data faces/ -o run --baseline-epochs 0 --target-flops 0.7
   yoloslim slim --resume run";
 /// `demo`.
 pub const DEMO: &str = "Examples:
@@ -38,11 +38,11 @@ pub const PRUNE: &str = "Examples:
   yoloslim prune yolov3.cfg yolov3.weights --target-latency 40 --profile hi3519a --multiple-of 16 --dry-run";
 /// `sensitivity`.
 pub const SENSITIVITY: &str = "Examples:
-  yoloslim sensitivity base/best.cfg base/best.weights --data faces/ -o parts
-  yoloslim sensitivity base/best.cfg base/best.weights --data faces/ --ratios 0.3,0.6 --images 128 -o parts";
+  yoloslim sensitivity base/last.cfg base/last.weights --data faces/ -o parts
+  yoloslim sensitivity base/last.cfg base/last.weights --data faces/ --ratios 0.3,0.6 --images 128 -o parts";
 /// `quantize`.
 pub const QUANTIZE: &str = "Examples:
-  yoloslim quantize slim/slim.cfg slim/slim.weights --data faces/ --equalise --bias-correction -o int8
+  yoloslim quantize slim/slim.cfg slim/slim.weights --data faces/ --bias-correction -o int8
   yoloslim quantize slim/slim.cfg slim/slim.weights --data faces/ --scheme nnie --equalise -o nnie";
 /// `profile`.
 pub const PROFILE: &str = "Examples:

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use yoloslim::search::{BlockScore, ByData, Work};
+use yoloslim::search::{BlockScore, ByData};
 
 use super::numbers::count;
-use crate::term::{Progress, Term};
 
 /// What goes by a data set.
 #[derive(Debug, Args)]
@@ -60,37 +59,6 @@ impl From<BlockScoreArg> for BlockScore {
             BlockScoreArg::Gamma => Self::Gamma,
             BlockScoreArg::Heads => Self::Heads,
             BlockScoreArg::Accuracy => Self::Accuracy,
-        }
-    }
-}
-
-/// A bar for each kind of work, one after the other.
-pub struct WorkBars {
-    term: Term,
-    current: Option<(&'static str, Progress)>,
-}
-
-impl WorkBars {
-    pub fn new(term: Term) -> Self {
-        Self { term, current: None }
-    }
-
-    pub fn show(&mut self, work: Work) {
-        if self.current.as_ref().is_none_or(|(what, _)| *what != work.what) {
-            self.clear();
-            self.current = Some((work.what, self.term.progress(work.of, work.what)));
-        }
-        if let Some((_, bar)) = &self.current {
-            bar.set_position(work.done as u64);
-        }
-        if work.done >= work.of {
-            self.clear();
-        }
-    }
-
-    pub fn clear(&mut self) {
-        if let Some((_, bar)) = self.current.take() {
-            bar.finish_and_clear();
         }
     }
 }

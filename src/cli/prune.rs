@@ -1,18 +1,19 @@
 //! `prune`: a slimmer net, with the proof that it is the same detector.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 use yoloslim::detect::{DetectOptions, Detector};
 use yoloslim::new_folder::NewFolder;
 use yoloslim::prove::prove_with;
-use yoloslim::search::ByData;
-use yoloslim_core::labels::{self, Dataset, Split};
+use yoloslim::search::{ByData, Work};
+use yoloslim_core::labels::Dataset;
 use yoloslim_core::prune::{self, PruneOptions, PrunePlan};
 use yoloslim_core::{Network, Result};
 
-use super::measure_knobs::{MeasureKnobs, WorkBars};
+use super::knobs::Data;
+use super::measure_knobs::MeasureKnobs;
 use super::net::NetArgs;
 use super::origin::{self, Origin};
 use super::profile::warn_if_uncalibrated;
@@ -57,12 +58,6 @@ pub struct Prune {
     json: bool,
 }
 
-/// A data set's two parts.
-struct Splits {
-    train: Dataset,
-    val: Dataset,
-}
-
 /// What a carried out plan came to.
 struct Done {
     proof: f64,
@@ -103,13 +98,14 @@ impl Prune {
             _ => None,
         };
         let network = self.net.read(term)?;
-        let splits = self.data.as_deref().map(|path| Splits::read(path, &network, term)).transpose()?;
+        let classes = network.graph.classes();
+        let data = self.data.as_deref().map(|path| Data::read(path, classes, term)).transpose()?;
         let plan = match &self.plan {
             Some(path) => PrunePlan::load(path)?,
-            None => self.choose(&network, &options, splits.as_ref(), term)?,
+            None => self.choose(&network, &options, data.as_ref(), term)?,
         };
         plan.warnings().iter().for_each(|warning| term.warn(warning));
-        let done = folder.map(|folder| self.carry_out(&network, &plan, splits.as_ref(), folder, term)).transpose()?;
+        let done = folder.map(|folder| self.carry_out(&network, &plan, data.as_ref(), folder, term)).transpose()?;
         if self.json {
             return term::print_json(&self.summary(&plan, done.as_ref()));
         }
@@ -130,18 +126,13 @@ impl Prune {
     }
 
     /// The plan, by all that the data set tells.
-    fn choose(
-        &self,
-        network: &Network,
-        options: &PruneOptions,
-        splits: Option<&Splits>,
-        term: Term,
-    ) -> Result<PrunePlan> {
-        let (by_data, train, threads) = (self.by_data(), splits.map(|s| &s.train), rayon::current_num_threads());
-        let mut bars = WorkBars::new(term);
-        let evidence = by_data.evidence(network, options, train, threads, &mut |work| bars.show(work))?;
-        let choice = by_data.choose(network, options, &evidence, (train, self.seed), &mut |work| bars.show(work))?;
-        bars.clear();
+    fn choose(&self, network: &Network, options: &PruneOptions, data: Option<&Data>, term: Term) -> Result<PrunePlan> {
+        let (by_data, train, threads) = (self.by_data(), data.map(|data| &data.train), rayon::current_num_threads());
+        let mut works = term.works();
+        let mut show = |work: Work| works.show(work.what, work.done, work.of);
+        let evidence = by_data.evidence(network, options, train, threads, &mut show)?;
+        let choice = by_data.choose(network, options, &evidence, (train, self.seed), &mut show)?;
+        works.finish();
         choice.tried.iter().for_each(|line| term.note(line));
         if options.has_latency() {
             warn_if_uncalibrated(&options.latency_profile()?, term);
@@ -170,24 +161,24 @@ impl Prune {
         &self,
         network: &Network,
         plan: &PrunePlan,
-        splits: Option<&Splits>,
+        data: Option<&Data>,
         folder: NewFolder,
         term: Term,
     ) -> Result<Done> {
         let pruned = prune::apply(network, plan)?;
         let mut works = term.works();
         let proof = prove_with(&pruned, &mut |done, of| works.show("proving", done, of))?;
-        let (slim, accuracy) = match splits {
+        let (slim, accuracy) = match data {
             None => {
                 term.warn("accuracy was not measured: give --data to know what the pruning costs");
                 (pruned.compact, None)
             }
-            Some(splits) => {
+            Some(data) => {
                 let mut works = term.works();
                 works.show("measuring statistics", 0, 1);
-                let slim = self.by_data().with_statistics(pruned.compact, &splits.train)?;
+                let slim = self.by_data().with_statistics(pruned.compact, &data.train)?;
                 works.finish();
-                let [before, after] = [network, &slim].map(|net| accuracy(net, &splits.val, term));
+                let [before, after] = [network, &slim].map(|net| accuracy(net, &data.val, term));
                 let (before, after) = (before?, after?);
                 self.guard.check(before, after, term)?;
                 (slim, before.zip(after))
@@ -218,18 +209,6 @@ impl Prune {
             cfg: written("slim.cfg"),
             weights: written("slim.weights"),
         }
-    }
-}
-
-impl Splits {
-    fn read(path: &Path, network: &Network, term: Term) -> Result<Self> {
-        let [train, val] = [Split::Train, Split::Val].map(|split| labels::load(path, &split));
-        let splits = Self { train: train?, val: val? };
-        for set in [&splits.train, &splits.val] {
-            labels::check_classes(set, network.graph.classes()).map_err(|e| e.inside(path.display()))?;
-            set.warnings.iter().for_each(|warning| term.warn(warning));
-        }
-        Ok(splits)
     }
 }
 

@@ -16,7 +16,7 @@ use super::distil_knobs::DistilKnobs;
 use super::interrupt::listen;
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
 use super::loss_knobs::LossKnobs;
-use super::measure_knobs::{MeasureKnobs, WorkBars};
+use super::measure_knobs::MeasureKnobs;
 use super::numbers::{count, share};
 use super::profile::warn_if_uncalibrated;
 use super::prune_knobs::PruneKnobs;
@@ -187,7 +187,7 @@ pub fn read_or_begin(folder: &RunFolder, command: &[String], data: &Data) -> Res
 /// Runs the pipeline and shows how it goes.
 pub fn run_pipeline(pipeline: &Pipeline, start: Network, record: &mut RunRecord, term: Term) -> Result<Network> {
     let mut bar: Option<TrainProgress> = None;
-    let mut bars = WorkBars::new(term);
+    let mut works = term.works();
     pipeline.run(start, record, &mut |progress| match progress {
         Progress::Stage { name, epochs, complete: false } => {
             term.note(format!("stage: {name}"));
@@ -201,11 +201,11 @@ pub fn run_pipeline(pipeline: &Pipeline, start: Network, record: &mut RunRecord,
         }
         Progress::Work(work) => match &mut bar {
             Some(bar) => bar.work(work.what, work.done, work.of),
-            None => bars.show(work),
+            None => works.show(work.what, work.done, work.of),
         },
         Progress::Note(note) => term.note(note),
         Progress::Plan(plan) => {
-            bars.clear();
+            works.finish();
             term.line(plan);
             plan.warnings().iter().for_each(|warning| term.warn(warning));
         }

@@ -201,7 +201,12 @@ impl Train {
         let mut options: TrainOptions = read_options(self.config.as_deref())?;
         if let (Some(HypName::Cfg), Some(cfg)) = (self.hyp, &self.start.cfg) {
             let place = |e: Error| e.inside(cfg.display());
-            hyp::apply(&read_graph(cfg)?.0, &mut options).map_err(place)?;
+            let cfg = read_graph(cfg)?.0;
+            hyp::apply(&cfg, &mut options).map_err(place)?;
+            let ignored = hyp::ignored(&cfg);
+            if !ignored.is_empty() {
+                term.warn(format!("--hyp cfg: of no effect here: {}", ignored.join(", ")));
+            }
         }
         self.knobs.apply(&mut options);
         options.batch = options.batch.saturating_mul(workers.size());

@@ -123,8 +123,7 @@ impl Pipeline<'_> {
         self.time_stages(record)?;
         observe(Progress::Work(Work { what: "timing nets", done: 1, of: 1 }));
         record.write(&self.folder.join(RECORD))?;
-        let [cfg, weights] = ["result.cfg", "result.weights"].map(|file| self.stage_folder("baseline").join(file));
-        compare(&Network::read(&cfg, &weights)?, &slim, self.val, PICTURED, &self.folder.join(PICTURE))?;
+        compare(&self.network_of("baseline")?, &slim, self.val, PICTURED, &self.folder.join(PICTURE))?;
         report::write(self.folder)?;
         Ok(slim)
     }
@@ -179,8 +178,7 @@ impl Pipeline<'_> {
         let mut networks: Vec<Network> = Vec::new();
         let mut number = Vec::new();
         for stage in &record.stages {
-            let folder = self.stage_folder(&stage.name);
-            let network = Network::read(&folder.join("result.cfg"), &folder.join("result.weights"))?;
+            let network = self.network_of(&stage.name)?;
             let known = networks.iter().position(|other| other.cfg == network.cfg);
             number.push(known.unwrap_or(networks.len()));
             if known.is_none() {
@@ -196,6 +194,12 @@ impl Pipeline<'_> {
 
     fn stage_folder(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// The net that a complete stage has left.
+    fn network_of(&self, stage: &str) -> Result<Network> {
+        let folder = self.stage_folder(stage);
+        Network::read(&folder.join("result.cfg"), &folder.join("result.weights"))
     }
 
     /// Runs a stage unless the record says that it is complete; then its network is read.
@@ -214,13 +218,13 @@ impl Pipeline<'_> {
         }
         observe(Progress::Stage { name, epochs, complete });
         if complete {
-            return Network::read(&folder.join("result.cfg"), &folder.join("result.weights"));
+            return self.network_of(name);
         }
         if !self.workers.leads() {
             if epochs.is_some() {
                 run(observe)?;
             }
-            return self.follow(&folder, record);
+            return self.follow(name, record);
         }
         yoloslim_core::files::create_folder(&folder)?;
         let mut journal = Journal::begin(self.folder, record, name, epochs.unwrap_or(0), &folder)?;
@@ -252,10 +256,10 @@ impl Pipeline<'_> {
     }
 
     /// Waits for the leader to complete a stage and reads what it has written, while the leader waits in turn.
-    fn follow(&self, folder: &Path, record: &mut RunRecord) -> Result<Network> {
+    fn follow(&self, stage: &str, record: &mut RunRecord) -> Result<Network> {
         self.workers.meet();
         *record = RunRecord::read(&self.folder.join(RECORD))?;
-        let network = Network::read(&folder.join("result.cfg"), &folder.join("result.weights"))?;
+        let network = self.network_of(stage)?;
         self.workers.meet();
         Ok(network)
     }
@@ -300,8 +304,7 @@ impl Pipeline<'_> {
         if let Some(files) = &distil.teacher {
             return files.read().map(Some);
         }
-        let [cfg, weights] = ["result.cfg", "result.weights"].map(|file| self.stage_folder("baseline").join(file));
-        Network::read(&cfg, &weights).map(Some)
+        self.network_of("baseline").map(Some)
     }
 
     fn prune_stage(

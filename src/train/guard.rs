@@ -56,7 +56,8 @@ pub(super) struct Guard<'a> {
 }
 
 impl Guard<'_> {
-    /// Deals with batches (counted from 0) that were dropped for a number that is none: all their images are written down.
+    /// Deals with batches (counted from 0) that were dropped for a number that is none: the images that it may be of are written
+    /// down.
     pub fn defective(
         &self,
         defect: Defect,
@@ -65,6 +66,8 @@ impl Guard<'_> {
         loader: &Loader,
         observe: &mut dyn FnMut(Event),
     ) -> Result<()> {
+        // A loss is that of the last; a gradient was gathered from all.
+        let batches = if defect == Defect::Loss { batches.end - 1..batches.end } else { batches };
         let place = match (batches.start + 1, batches.end) {
             (first, last) if first < last => format!("epoch {}, batches {first} to {last}", epoch + 1),
             (_, last) => format!("epoch {}, batch {last}", epoch + 1),

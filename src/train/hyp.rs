@@ -95,8 +95,9 @@ const UNCLIPPED: f64 = 1e9;
 /// Darknet adds up an image's errors over all anchors and divides by the images, so the loss is normalised likewise
 /// ([`Normalise::Darknet`]), with the normalisers of the first `[yolo]` section as weights: then `learning_rate` and
 /// `decay` mean here what they mean there. What stays different: momentum is Nesterov's, saturation and exposure change by
-/// as much down as up, `jitter` becomes a change of scale and half as large a shift, and boxes that the cfg trains by
-/// squared errors (`iou_loss=mse`) are trained by GIoU.
+/// as much down as up, `jitter` becomes a change of scale and half as large a shift, boxes that the cfg trains by
+/// squared errors (`iou_loss=mse`) are trained by GIoU, weights are averaged also without `ema_alpha`, and the last tenth of
+/// the epochs has no mosaics. [`ignored`] names what does nothing.
 ///
 /// # Errors
 /// A value that is none, or a policy that is not known.
@@ -114,6 +115,32 @@ pub fn apply(cfg: &Cfg, options: &mut TrainOptions) -> Result<()> {
     let head = cfg.layers().iter().find(|section| section.kind() == "yolo");
     augment(net, head, options)?;
     head.map_or(Ok(()), |head| loss(head, options))
+}
+
+/// Keys of `[net]` and `[yolo]` that change how Darknet trains, and do nothing here.
+const WITHOUT_EFFECT: [&str; 14] = [
+    "adam",
+    "angle",
+    "aspect",
+    "blur",
+    "cutmix",
+    "gaussian_noise",
+    "mixup",
+    "mosaic_bound",
+    "resize_step",
+    "sgdr_cycle",
+    "contrastive",
+    "counters_per_class",
+    "iou_thresh",
+    "objectness_smooth",
+];
+
+/// The keys that change how Darknet trains, have a value other than 0, and do nothing here, each once.
+#[must_use]
+pub fn ignored(cfg: &Cfg) -> Vec<&'static str> {
+    let sections = || std::iter::once(cfg.net()).chain(cfg.layers().iter().filter(|section| section.kind() == "yolo"));
+    let set = |key: &&str| sections().any(|section| section.get(key).is_some_and(|value| value.trim() != "0"));
+    WITHOUT_EFFECT.into_iter().filter(set).collect()
 }
 
 fn augment(net: &Section, head: Option<&Section>, options: &mut TrainOptions) -> Result<()> {
@@ -149,8 +176,9 @@ fn loss(head: &Section, options: &mut TrainOptions) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Augment;
 
-    const CFG: &str = "[net]\nwidth=64\nheight=64\nbatch=64\nsubdivisions=16\nmomentum=0.9\ndecay=0.0005\n\
+    const CFG: &str = "[net]\nwidth=64\nheight=64\nbatch=64\nsubdivisions=16\nmomentum=0.95\ndecay=0.0005\n\
         saturation=1.5\nexposure=1.4\nhue=.1\nmosaic=1\nlearning_rate=0.002\nburn_in=1000\nmax_batches=5000\n\
         policy=steps\nsteps=4000,4500\nscales=.1,.1\nema_alpha=0.9998\n\
         [convolutional]\nfilters=6\nactivation=linear\n\
@@ -168,7 +196,12 @@ mod tests {
         let options = read(CFG).unwrap();
         assert_eq!((options.batch, options.accumulate, options.multi_scale), (4, 16, true));
         assert_eq!((options.learning_rate, options.weight_decay, options.ema_decay), (0.002, 0.0005, 0.9998));
-        assert!((options.augment.value - 0.4).abs() < 1e-6 && options.augment.mosaic == 1.0);
+        assert_eq!((options.momentum, options.augment.mosaic), (0.95, 1.0));
+        let Augment { saturation, value, hue, scale, translate, .. } = options.augment;
+        let near = |a: f32, b: f32| (a - b).abs() < 1e-6;
+        assert!(
+            near(saturation, 0.5) && near(value, 0.4) && near(hue, 0.1) && near(scale, 0.3) && near(translate, 0.15)
+        );
         assert_eq!(
             (options.loss.box_loss, options.loss.box_weight, options.loss.ignore_thresh),
             (BoxLoss::Ciou, 0.07, 0.7)
@@ -176,6 +209,14 @@ mod tests {
         let text = toml::to_string(&options).unwrap();
         assert_eq!(toml::from_str::<TrainOptions>(&text).unwrap(), options);
         assert_eq!(options.darknet.unwrap().epochs(640, 64), 500);
+    }
+
+    #[test]
+    fn what_does_nothing_here_is_named_unless_it_is_off() {
+        let cfg = |text: &str| Cfg::parse(text.as_bytes()).unwrap();
+        assert!(ignored(&cfg(CFG)).is_empty());
+        let more = CFG.replace("hue=.1", "hue=.1\nangle=7\nmixup=0\ncutmix=1") + "iou_thresh=0.213\n";
+        assert_eq!(ignored(&cfg(&more)), ["angle", "cutmix", "iou_thresh"]);
     }
 
     #[test]

@@ -141,6 +141,8 @@ fn ctrl_c_ends_a_run_in_good_order_and_it_goes_on_to_the_same_net() {
     let go_on = format!("go on with: yoloslim train --resume {}", scene.arg("stopped"));
     assert!(output.status.code() == Some(1) && told.contains("stopped ") && told.contains(&go_on), "{told}");
     assert!(told.contains("once more ends it at once"), "{told}");
+    let report = std::fs::read_to_string(scene.path("stopped/report.html")).unwrap();
+    assert!(report.contains("of 60</span>"), "the report of a run that goes on says how far it is");
     stdout(&["train", "--resume", &scene.arg("stopped")]);
     let [a, b] = ["whole", "stopped"].map(|run| std::fs::read(scene.path(run).join("last.weights")).unwrap());
     assert!(a == b, "the weights are the same to the bit");
