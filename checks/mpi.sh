@@ -71,7 +71,7 @@ def apart(a, b):
 one, many = (numbers(f"{run}/last.weights") for run in sys.argv[1:])
 moved, off = apart(one, numbers(f"{sys.argv[1]}/start.weights")), apart(*map(losses, sys.argv[1:]))
 print(f"     {sys.argv[2]}: weights moved by {moved:.1e} and differ by {apart(one, many):.1e}, losses by {off:.1e}")
-sys.exit(apart(one, many) > 0.01 * moved or off > 1e-3)
+sys.exit(apart(one, many) > 1e-4 * moved or off > 1e-3)
 PY
 }
 
