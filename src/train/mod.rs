@@ -13,6 +13,7 @@ mod options;
 mod patience;
 mod penalty;
 mod schedule;
+mod session;
 mod sparsity;
 mod timing;
 mod together;
@@ -20,7 +21,6 @@ mod trainer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use yoloslim_core::eval::Evaluation;
 use yoloslim_core::graph::Graph;
@@ -38,14 +38,11 @@ pub use schedule::Schedule;
 pub use sparsity::{Sparsity, Strategy, Strength, gammas};
 pub use timing::time_steps;
 
-use crate::data::{Augment, Loader, LoaderOptions, Share};
+use crate::data::{Loader, LoaderOptions, Share};
 use crate::model::Rounding;
-use crate::reestimate::reestimate_on_with;
 use crate::workers::Workers;
-use checkpoint::{Checkpoint, Inputs, Progress};
 use distil::Distillation;
-use guard::Guard;
-use penalty::{begin_epoch, count_left};
+use session::Session;
 use trainer::Trainer;
 
 /// What a training run works on.
@@ -118,88 +115,11 @@ pub struct Trained {
 /// Options out of range, an image that can't be read, a folder that can't be written, a loss that is no number, a wish to
 /// stop.
 pub fn run(
-    mut job: Job,
+    job: Job,
     validate: &mut dyn FnMut(&Network) -> Result<Evaluation>,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Trained> {
-    let (options, folder, workers) = (job.options, job.folder, job.workers);
-    let interrupt = job.interrupt.clone();
-    let (mut trainer, mut loader) = job.prepare(observe)?;
-    let validate = &mut |network: &Network| validate_together(workers, validate, network);
-    let inputs = Inputs { options, data: together::fingerprint(job.dataset) };
-    let mut progress = match Checkpoint::read_if_there(folder)? {
-        Some(checkpoint) => checkpoint.resume(&mut trainer, &inputs)?,
-        None => Progress::default(),
-    };
-    let teacher = trainer.distillation.as_ref().map_or("", Distillation::fingerprint);
-    together::require_same(workers, trainer.net.parameters(), &inputs.data, (options, teacher))?;
-    let guard = Guard { on_nan: options.on_nan, folder, dataset: job.dataset, workers };
-    let standing = Standing { dataset: job.dataset, lags: options.sparsity.is_some() };
-    let mut evaluation = None;
-    for epoch in progress.epochs.len()..options.epochs {
-        if let Some(best) = options.patience.and_then(|patience| patience::exhausted(&progress.epochs, patience)) {
-            let best = format!("no mAP@0.5 above that of epoch {} since: training ends after epoch {epoch}", best + 1);
-            observe(Event::Warning(&best));
-            break;
-        }
-        let start = Instant::now();
-        evaluation = None;
-        if epoch >= options.plain_from() {
-            loader.set_augment(Augment { mosaic: 0.0, ..options.augment })?;
-        }
-        let mut so_far = match progress.under_way.take() {
-            Some(so_far) => so_far,
-            None => {
-                let mut measure = |network: &Network| validate(&standing.of(network.clone(), &mut |_| {})?);
-                begin_epoch(&trainer, options, &progress.epochs, &mut measure, observe)?
-            }
-        };
-        so_far.penalty.iter().for_each(|penalty| trainer.set_penalty(penalty.clone()));
-        let before = so_far.seconds;
-        let complete = so_far.train(&mut trainer, &loader, epoch, &guard, observe)?;
-        guard.require_finite(trainer.numbers(), epoch)?;
-        if !complete {
-            let place = format!("in epoch {}, batch {}", epoch + 1, so_far.done);
-            progress.under_way = Some(so_far);
-            write_checkpoint(&trainer, folder, &inputs, &progress, workers)?;
-            workers.meet();
-            return Err(interrupt.stopped(&place));
-        }
-        guard.require_some(&so_far, epoch)?;
-        let mut record = so_far.record(&trainer, epoch);
-        let mut network = trainer.averaged_network();
-        if options.validates_after(epoch) {
-            network = standing.of(network, observe)?;
-            let measured = validate(&network)?;
-            (record.map, record.map50) = (measured.map, measured.map50);
-            evaluation = Some(measured);
-        }
-        if epoch + 1 == options.epochs {
-            count_left(&network, options, &mut record, observe)?;
-        }
-        record.seconds = before + start.elapsed().as_secs_f64();
-        let fitness = record.map50.unwrap_or(f64::NEG_INFINITY);
-        progress.epochs.push(record);
-        if fitness > progress.best {
-            progress.best = fitness;
-            if workers.leads() {
-                network.write(folder, "best")?;
-            }
-        }
-        if workers.leads() {
-            network.write(folder, "last")?;
-        }
-        write_checkpoint(&trainer, folder, &inputs, &progress, workers)?;
-        observe(Event::Epoch(&progress.epochs[epoch]));
-        if epoch + 1 < options.epochs && (trainer.stopping() || interrupt.asked_of_any(workers)) {
-            return Err(interrupt.stopped(&format!("after epoch {}", epoch + 1)));
-        }
-    }
-    let network = standing.of(trainer.averaged_network(), observe)?;
-    if evaluation.is_none() {
-        evaluation = Some(validate(&network)?);
-    }
-    Ok(Trained { network, epochs: progress.epochs, evaluation })
+    Session::begin(job, observe)?.run(validate, observe)
 }
 
 impl Job<'_> {
@@ -232,48 +152,6 @@ impl Job<'_> {
         self.rounding.take().into_iter().for_each(|rounding| trainer.net.set_rounding(rounding));
         Ok((trainer, loader))
     }
-}
-
-fn write_checkpoint(
-    trainer: &Trainer,
-    folder: &Path,
-    inputs: &Inputs,
-    progress: &Progress,
-    workers: &Workers,
-) -> Result<()> {
-    if !workers.leads() {
-        return Ok(());
-    }
-    Checkpoint::new(trainer, inputs, progress).write(folder)
-}
-
-/// How the averaged network is measured and written. A penalty moves gammas faster than the averages of BN statistics
-/// follow, so those are then measured anew.
-struct Standing<'a> {
-    dataset: &'a Dataset,
-    lags: bool,
-}
-
-impl Standing<'_> {
-    fn of(&self, network: Network, observe: &mut dyn FnMut(Event)) -> Result<Network> {
-        if !self.lags {
-            return Ok(network);
-        }
-        let mut told = |done, of| observe(Event::Work { what: "measuring statistics", done, of });
-        reestimate_on_with(&network, self.dataset, &mut told)
-    }
-}
-
-/// Validates on the leader; the other workers wait, asleep, and learn the figures.
-fn validate_together(
-    workers: &Workers,
-    validate: &mut dyn FnMut(&Network) -> Result<Evaluation>,
-    network: &Network,
-) -> Result<Evaluation> {
-    let mut evaluation = if workers.leads() { validate(network)? } else { Evaluation::default() };
-    evaluation.map = workers.option_from_leader(evaluation.map);
-    evaluation.map50 = workers.option_from_leader(evaluation.map50);
-    Ok(evaluation)
 }
 
 /// Pixels of the input that a cell of the coarsest map covers: a power of two, maps being rounded up or down.
