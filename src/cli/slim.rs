@@ -9,6 +9,7 @@ use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::slim::{PICTURE, Pipeline, Progress, RECORD, SlimOptions, table};
 use yoloslim::train::Strength;
 use yoloslim::workers::Workers;
+use yoloslim_core::prune::Criterion;
 use yoloslim_core::record::RunRecord;
 use yoloslim_core::{Error, Network, Result};
 
@@ -163,6 +164,9 @@ impl Slim {
                 .fix("give WEIGHTS or train a baseline"));
         }
         options.rehearse(&start)?;
+        if options.sparse_epochs == 0 && options.prune.score == Criterion::Gamma {
+            term.note("gammas that no penalty has drawn to zero say little: --score taylor asks the loss, for cuts down to about -70 %");
+        }
         if options.prune.has_latency() {
             warn_if_uncalibrated(&options.prune.latency_profile()?, term);
         }
