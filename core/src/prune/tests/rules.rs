@@ -342,7 +342,7 @@ fn a_plan_that_takes_much_of_gamma_warns() {
     let network = net(&(conv(4, 1, "") + &conv(4, 1, "")), &[(0, &[0.01, 5.0, 5.0, 3.0]), (1, &[5.0; 4])]);
     assert!(plan(&network, &options(0.13), &Evidence::default()).unwrap().warnings().is_empty());
     let warnings = plan(&network, &options(0.3), &Evidence::default()).unwrap().warnings();
-    assert!(warnings.len() == 1 && warnings[0].contains("hold 9 % of all |gamma|"), "{warnings:?}");
+    assert!(warnings.len() == 1 && warnings[0].contains("hold 12 % of all |gamma|"), "{warnings:?}");
 }
 
 #[test]
