@@ -177,12 +177,12 @@ impl Command {
     }
 }
 
-/// All parallel work runs in rayon's global pool, so that one number bounds it.
 /// The command line of this process. What of a path is no text is shown in its place.
 pub fn typed() -> Vec<String> {
     std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
+/// All parallel work runs in rayon's global pool, so that one number bounds it.
 fn start_threads(threads: Option<NonZeroUsize>) -> Result<()> {
     let number = threads.map_or(0, NonZeroUsize::get);
     rayon::ThreadPoolBuilder::new()
