@@ -75,8 +75,17 @@ impl Anchors {
             100.0 * found.best_possible_recall,
             100.0 * recall_at_anchor_iou
         ));
-        let net = if self.count == 6 { "init yolov3-tiny" } else { "init yolov3" };
-        let next = Next::new(net).data(Some(&self.data)).with(&format!("--size {}", self.size));
+        // `init` finds the same ones again, where there is such a net.
+        let net = match (self.count, &self.split) {
+            (6, Split::Train) => "init yolov3-tiny",
+            (9, Split::Train) => "init yolov3",
+            _ => {
+                term.note("write them into the [yolo] sections of a cfg, with masks that share them among its heads");
+                return Ok(());
+            }
+        };
+        let refine = if self.refine > 0 { format!(" --refine {}", self.refine) } else { String::new() };
+        let next = Next::new(net).data(Some(&self.data)).with(&format!("--size {}{refine}", self.size));
         term.next(next.output("my.cfg"));
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use yoloslim::anchors::label_sizes;
+use yoloslim::anchors::{label_sizes, refine};
 use yoloslim::architectures::{Architecture, CfgOptions};
 use yoloslim::input_size::InputSize;
 use yoloslim_core::graph::Graph;
@@ -26,6 +26,9 @@ pub struct Init {
     /// Data set to cluster the anchors from: .data, .yaml, .json, or a folder
     #[arg(long, value_name = "D")]
     data: Option<PathBuf>,
+    /// Generations to breed the clustered anchors further, as `anchors --refine` does
+    #[arg(long, default_value_t = 0, value_name = "N", requires = "data")]
+    refine: usize,
     /// Multiplies all channel counts but the heads', to multiples of 8
     #[arg(long, default_value_t = 1.0, value_name = "F", value_parser = positive)]
     width: f64,
@@ -130,6 +133,7 @@ impl Init {
         }
         let sizes = label_sizes(&dataset, size.0, size.1);
         let anchors = clustered(&sizes, architecture.anchor_count(), term).map_err(|e| e.inside(data.display()))?;
+        let anchors = refine(&sizes, &anchors, self.refine);
         term.note(format!("anchors from {} labels, mean IoU {:.3}", sizes.len(), anchors.mean_iou));
         let rounded = anchors.sizes.iter().map(|a| a.map(|v| v.round().max(1.0))).collect();
         Ok(options(dataset.names.len(), Some(rounded)))

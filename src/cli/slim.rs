@@ -106,6 +106,7 @@ impl Slim {
     /// Fails where an option would be of no effect.
     pub fn check(&self) -> std::result::Result<(), String> {
         let typed = &self.stages;
+        // A config may say how strong the penalty is too, and is read later.
         let auto = typed.sparsity.map_or(self.config.is_none(), |s| s == Strength::AUTO);
         strategy_has_effect(typed.sparsity_strategy, auto)
     }
@@ -155,6 +156,8 @@ impl Slim {
         options.prune = self.prune.over(options.prune);
         options.by_data = self.measured.over(options.by_data);
         options.check()?;
+        strategy_has_effect(self.stages.sparsity_strategy, options.sparsity.s == Strength::AUTO)
+            .map_err(|cause| Error::at("slim", cause).fix("leave it out, or give --sparsity a number"))?;
         let (Some(data_path), Some(output)) = (&self.data, &self.output) else {
             return Err(Error::at("slim", "--data or -o is missing").fix("give both"));
         };
@@ -171,6 +174,7 @@ impl Slim {
             warn_if_uncalibrated(&options.prune.latency_profile()?, term);
         }
         let data = Data::read(data_path, start.graph.classes(), term)?;
+        options.rehearse_training(&start, &data.train, workers)?;
         let config =
             RunConfig { data: absolute(data_path)?, command: super::typed(), workers: workers.size(), options };
         let folder = RunFolder::create(output, &start, &config, workers)?;

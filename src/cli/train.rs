@@ -12,6 +12,7 @@ use yoloslim::train::distil::read_teacher;
 use yoloslim::train::{self, Event, Interrupt, Job, Rates, Sparsity, Strategy, Strength, TrainOptions, Trained, hyp};
 use yoloslim::workers::Workers;
 use yoloslim_core::prune::{self, Evidence, PruneOptions};
+use yoloslim_core::record::RunRecord;
 use yoloslim_core::{Error, Network, Result};
 
 use super::distil_knobs::DistilKnobs;
@@ -78,6 +79,9 @@ enum HypName {
     Cfg,
 }
 
+/// What is wrong with telling what is going to be pruned where nothing is drawn to zero for it.
+const TARGET_WITHOUT_AUTO: &str = "are of effect with --sparsity auto only";
+
 /// The name of the only stage.
 const STAGE: &str = "train";
 
@@ -109,10 +113,12 @@ impl Train {
     /// Fails where an option would be of no effect.
     pub fn check(&self) -> std::result::Result<(), String> {
         let auto = self.sparsity == Some(Strength::AUTO);
-        // A config may say auto too.
+        // A config may say auto too, and is read later.
         let may_be_auto = auto || (self.sparsity.is_none() && self.config.is_some());
         if self.prune.any() && !may_be_auto {
-            return Err("--target-flops and all that tells what is going to be pruned are of effect with --sparsity auto only; add it, or leave them out".to_owned());
+            return Err(format!(
+                "--target-flops and all that tells what is going to be pruned {TARGET_WITHOUT_AUTO}; add it, or leave them out"
+            ));
         }
         strategy_has_effect(self.sparsity_strategy, auto)
     }
@@ -126,8 +132,8 @@ impl Train {
         let progress = RefCell::new(TrainProgress::new(term, options.epochs));
         let mut record = read_or_begin(&folder, &config.command, &data)?;
         if record.stage(STAGE).is_some() {
-            record.stages.clear(); // A run that is complete ends as it did, and says so again.
             term.note("the run is complete; to train on, start another from its last.cfg and last.weights");
+            return if workers.leads() { self.tell(&record, &folder, &config, term) } else { Ok(()) };
         }
         let mut journal = match workers.leads() {
             true => Some(Journal::begin(folder.path(), &mut record, STAGE, options.epochs, folder.path())?),
@@ -138,6 +144,7 @@ impl Train {
             teacher: read_teacher(options.distil.as_ref(), &start.graph)?,
             network: start,
             dataset: &data.train,
+            val: Some(&data.val),
             options,
             folder: folder.path(),
             threads: rayon::current_num_threads(),
@@ -165,15 +172,21 @@ impl Train {
         let Trained { network, epochs, evaluation } = trained?;
         let Some(journal) = journal else { return Ok(()) };
         journal.end(End { network: &network, epochs, evaluation, val: &data.val, size: options.size })?;
+        self.tell(&record, &folder, &config, term)
+    }
+
+    /// What the run came to, and what comes next.
+    fn tell(&self, record: &RunRecord, folder: &RunFolder, config: &RunConfig<TrainOptions>, term: Term) -> Result<()> {
         if self.json {
-            return term::print_json(&record);
+            return term::print_json(record);
         }
-        term::print(&yoloslim::slim::table(&record))?;
+        term::print(&yoloslim::slim::table(record))?;
         let path = folder.path().display();
         term.note(format!("how it went: {path}/{REPORT}, for a browser; also: tensorboard --logdir {path}"));
-        term.wrote(format!("{path}/last.cfg and last.weights (best.* scored highest on val)"));
+        let best = if folder.path().join("best.weights").is_file() { " (best.* scored highest on val)" } else { "" };
+        term.wrote(format!("{path}/last.cfg and last.weights{best}"));
         let map50 = record.stages.last().and_then(|s| s.evaluation.as_ref()).and_then(|e| e.map50);
-        term.next(next(&config, self.data.as_deref(), folder.path(), map50));
+        term.next(next(config, self.data.as_deref(), folder.path(), map50));
         Ok(())
     }
 
@@ -213,10 +226,16 @@ impl Train {
         self.loss.apply(&mut options.loss);
         self.distil.apply(&mut options.distil)?;
         if let Some(s) = self.sparsity {
-            let strategy = self.sparsity_strategy.map_or(Strategy::default(), Strategy::from);
-            options.sparsity = Some(Sparsity { s, strategy, ..Sparsity::auto() });
+            let said = options.sparsity.take().unwrap_or_else(Sparsity::auto);
+            let strategy = self.sparsity_strategy.map_or(said.strategy, Strategy::from);
+            options.sparsity = Some(Sparsity { s, strategy, ..said });
         }
-        if options.sparsity.as_ref().is_some_and(|sparsity| sparsity.s == Strength::AUTO) {
+        let auto = options.sparsity.as_ref().is_some_and(|sparsity| sparsity.s == Strength::AUTO);
+        if self.prune.any() && !auto {
+            return Err(Error::at("--target-flops and all that tells what is going to be pruned", TARGET_WITHOUT_AUTO)
+                .fix("add --sparsity auto, or leave them out"));
+        }
+        if auto {
             if !self.prune.any() && options.target.is_none() {
                 term.note("no target was given: half of the channels (--channels 0.5) are drawn to zero");
             }
@@ -230,12 +249,27 @@ impl Train {
         options.check()?;
         let start = self.start.read(options.size, options.seed, term)?;
         let data = Data::read(data_path, start.graph.classes(), term)?;
-        if let (Some(schedule), true) = (&options.darknet, self.hyp.is_some()) {
-            options.epochs = schedule.epochs(data.train.samples.len(), options.batch * options.accumulate);
+        if let (Some(schedule), true, None) = (&options.darknet, self.hyp.is_some(), self.epochs) {
+            let batch = options.batch * options.accumulate;
+            match schedule.epochs(data.train.samples.len(), batch) {
+                Some(epochs) => options.epochs = epochs,
+                None => term.warn(format!(
+                    "the cfg has no max_batches: {} epochs, or as many as --epochs says",
+                    options.epochs
+                )),
+            }
+            if batch == 1 {
+                term.warn("the cfg has batch=1, as published for detection: every image is an update at the full rate; set batch and subdivisions as for training, 64 and 16 say");
+            }
         }
         options.epochs = self.epochs.unwrap_or(options.epochs);
         options.check()?;
-        read_teacher(options.distil.as_ref(), &start.graph)?;
+        if options.patience.is_some() && data.val.samples.iter().all(|sample| sample.objects.is_empty()) {
+            return Err(Error::at("--patience", "the validation images hold no objects to measure accuracy by")
+                .fix("label some, or leave --patience out"));
+        }
+        let teacher = read_teacher(options.distil.as_ref(), &start.graph)?;
+        train::check_inputs(&start, teacher, &data.train, &options, workers)?;
         if let Some(target) = &options.target {
             // A target out of reach fails here, not when it is planned for.
             prune::plan(&start, &target.without_evidence(), &Evidence::default())?;
@@ -254,6 +288,7 @@ impl Train {
             teacher: read_teacher(options.distil.as_ref(), &start.graph)?,
             network: start,
             dataset: &data.train,
+            val: None,
             options: &options,
             folder: Path::new(""),
             threads: rayon::current_num_threads(),

@@ -104,11 +104,6 @@ impl Loader {
         self.samples.len().div_ceil(self.options.batch)
     }
 
-    /// Images an epoch.
-    pub fn images_per_epoch(&self) -> usize {
-        self.samples.len()
-    }
-
     /// Changes the augmentation of the epochs to come, for last epochs without mosaic, say; the images that
     /// are in memory stay there.
     ///

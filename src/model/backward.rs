@@ -13,6 +13,23 @@ use super::{HeadMap, forward, kernels, product, shared_norm};
 /// Gradients of the layers' outputs that have been met so far.
 type Gradients = Vec<Option<Vec<f32>>>;
 
+/// Whoever wants to know what a backward pass comes by, layer by layer from the last to the first.
+pub trait Watch {
+    /// Whether [`Watch::output`] is to be told of this layer; its output may have to be computed again for it.
+    fn wants_output(&self, _layer: usize) -> bool {
+        false
+    }
+
+    /// A layer's output and the loss's gradient with respect to it, `[image][row][column][channel]` each.
+    fn output(&mut self, _layer: usize, _output: &[f32], _slopes: &[f32]) {}
+
+    /// The gradients, complete from index `from` on.
+    fn finished(&mut self, _from: usize, _gradients: &[f32]) {}
+}
+
+/// Nobody.
+impl Watch for () {}
+
 impl TrainNet {
     /// Adds to `gradients` (flat, of the parameters' layout) the gradients of a loss whose gradients with respect
     /// to the head maps are `heads`, and gives the tape's memory back.
@@ -20,22 +37,21 @@ impl TrainNet {
     /// # Panics
     /// If `heads` are not of the shapes that the forward pass gave.
     pub fn backward(&mut self, tape: Tape, heads: Vec<HeadMap>, gradients: &mut [f32]) {
-        self.backward_observed(tape, heads, Vec::new(), gradients, &mut |_, _| {});
+        self.backward_watched(tape, heads, Vec::new(), gradients, &mut ());
     }
 
     /// [`TrainNet::backward`] of a loss that depends on the outputs of other layers too: `features` are their indices
-    /// and the loss's gradients with respect to them. It tells `finished` the gradients and from where on they are
-    /// complete, layer by layer from the last to the first.
+    /// and the loss's gradients with respect to them. What happens on the way is told to `watch`.
     ///
     /// # Panics
     /// As [`TrainNet::backward`].
-    pub fn backward_observed(
+    pub fn backward_watched(
         &mut self,
         mut tape: Tape,
         heads: Vec<HeadMap>,
         features: Vec<(usize, Vec<f32>)>,
         gradients: &mut [f32],
-        finished: &mut dyn FnMut(usize, &[f32]),
+        watch: &mut dyn Watch,
     ) {
         let mut maps: Gradients = vec![None; tape.graph.layers.len()];
         let homes = self
@@ -61,10 +77,14 @@ impl TrainNet {
             }
             for layer in range.clone().rev() {
                 if let Some(dout) = maps[layer].take() {
+                    if watch.wants_output(layer) {
+                        self.restore(Source::Layer(layer), &mut tape);
+                        watch.output(layer, tape.read(Source::Layer(layer)), &dout);
+                    }
                     self.layer_backward(layer, &mut tape, dout, &mut maps, gradients);
                 }
                 if let Op::Convolution(_) = tape.graph.layers[layer].op {
-                    finished(self.layout.slots(layer).kernel.start, gradients);
+                    watch.finished(self.layout.slots(layer).kernel.start, gradients);
                 }
                 self.give_back_first_read(layer, &mut tape);
             }

@@ -21,6 +21,7 @@ mod timing;
 mod train_forward;
 mod train_net;
 
+pub use backward::Watch;
 pub(crate) use kernels::activation;
 pub use layout::{ConvSlots, Layout};
 pub use predictor::{Engine, HeadMap, Predictor};
@@ -245,7 +246,7 @@ mod tests {
             let heads = heads.into_iter().map(|h| HeadMap { values: vec![0.0; h.values.len()], ..h }).collect();
             let mut gradient = vec![0.0; net.layout().parameters()];
             let features = asked.into_iter().zip(slopes.clone()).collect();
-            net.backward_observed(tape, heads, features, &mut gradient, &mut |_, _| {});
+            net.backward_watched(tape, heads, features, &mut gradient, &mut ());
             let start = net.parameters().to_vec();
             let direction = noise(start.len(), 50);
             let mut along = |step: f32| -> f64 {

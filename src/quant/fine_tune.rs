@@ -75,6 +75,7 @@ pub fn fine_tune(
         network: network.clone(),
         teacher: Some(teacher.clone()),
         dataset: &tuning,
+        val: Some(&held_out),
         options,
         folder,
         threads: rayon::current_num_threads(),

@@ -284,6 +284,7 @@ impl Pipeline<'_> {
             network,
             teacher,
             dataset: self.train,
+            val: Some(self.val),
             options,
             folder: &folder,
             threads: self.threads,

@@ -1,13 +1,15 @@
 //! What the whole pipeline is told: `slim.toml`.
 
 use serde::{Deserialize, Serialize};
+use yoloslim_core::labels::Dataset;
 use yoloslim_core::prune::blocks::{self, Block};
 use yoloslim_core::prune::{self, Evidence, PruneOptions};
 use yoloslim_core::{Error, Network, Result};
 
 use crate::search::{BlockScore, ByData};
 use crate::train::distil::{self, DistilOptions, HintLayer, TeacherFiles};
-use crate::train::{Sparsity, TrainOptions};
+use crate::train::{self, Sparsity, TrainOptions};
+use crate::workers::Workers;
 
 /// All options of `slim`; the run's `config.toml` holds them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,6 +103,22 @@ impl SlimOptions {
         let effects = || blocks::blocks(start, None).iter().filter_map(effect).collect();
         let evidence = Evidence { blocks: measured.then(effects), ..Evidence::default() };
         prune::plan(start, &self.prune.without_evidence(), &evidence).map(|_| ())
+    }
+
+    /// Checks that all trainings fit the images, before the first of them.
+    ///
+    /// # Errors
+    /// As [`train::check_inputs`].
+    pub fn rehearse_training(&self, start: &Network, images: &Dataset, workers: &Workers) -> Result<()> {
+        for options in [self.baseline(), self.fine_tune()] {
+            let teacher = match &options.distil {
+                Some(DistilOptions { teacher: Some(files), .. }) => Some(files.read()?),
+                Some(_) => Some(start.clone()),
+                None => None,
+            };
+            train::check_inputs(start, teacher, images, &options, workers)?;
+        }
+        Ok(())
     }
 
     /// The options of baseline training.

@@ -45,6 +45,7 @@ pub fn train_alone(
         teacher: read_teacher(options.distil.as_ref(), &network.graph)?,
         network,
         dataset,
+        val: Some(val),
         options,
         folder,
         threads: rayon::current_num_threads(),

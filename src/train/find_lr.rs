@@ -42,6 +42,7 @@ pub fn find_learning_rate(job: Job, progress: &mut dyn FnMut(usize)) -> Result<R
     options.distil.iter_mut().for_each(|distil| distil.cache = None);
     let (mut trainer, loader) = Job { options: &options, ..job }.prepare(&mut |_| {})?;
     let (mut tried, mut mean, mut smallest): (Vec<Tried>, f64, f64) = (Vec::new(), 0.0, f64::INFINITY);
+    let mut gathered: Vec<f64> = Vec::new();
     'epochs: for epoch in 0.. {
         for batch in loader.epoch(epoch, 0) {
             let (rate, before) = (rate_of(tried.len()), trainer.updates);
@@ -51,9 +52,12 @@ pub fn find_learning_rate(job: Job, progress: &mut dyn FnMut(usize)) -> Result<R
             if stepped.defect.is_some() || !loss.is_finite() {
                 break 'epochs;
             }
+            gathered.push(loss);
             if trainer.updates == before {
                 continue;
             }
+            let loss = gathered.iter().sum::<f64>() / gathered.len() as f64;
+            gathered.clear();
             mean = SMOOTH * mean + (1.0 - SMOOTH) * loss;
             let unbiased = mean / (1.0 - SMOOTH.powi(tried.len() as i32 + 1));
             tried.push(Tried { rate, loss: unbiased });

@@ -15,7 +15,7 @@ pub struct DarknetSchedule {
     pub burn_in: usize,
     /// The power of that rise, and of `poly`'s fall.
     pub power: f64,
-    /// Updates in all.
+    /// Updates in all; 0 where the cfg does not say.
     pub max_batches: usize,
     /// How it falls.
     pub policy: Policy,
@@ -58,7 +58,12 @@ impl DarknetSchedule {
             }
         };
         let (burn_in, power) = (net.number_or("burn_in", 0)?, net.number_or("power", 4.0)?);
-        Ok(Self { burn_in, power, max_batches: net.number_or("max_batches", 0)?, policy })
+        let max_batches = net.number_or("max_batches", 0)?;
+        if max_batches == 0 && matches!(policy, Policy::Cosine | Policy::Poly) {
+            return Err(Error::at(net.place(), "its policy falls over max_batches, which is not there")
+                .fix("set max_batches to the number of updates"));
+        }
+        Ok(Self { burn_in, power, max_batches, policy })
     }
 
     /// The rate of `update`, from 0, as a share of the largest.
@@ -80,10 +85,11 @@ impl DarknetSchedule {
         }
     }
 
-    /// The epochs over `images` images that `max_batches` updates with batches of `batch` make.
+    /// The epochs over `images` images that `max_batches` updates with batches of `batch` make; none without `max_batches`.
     #[must_use]
-    pub fn epochs(&self, images: usize, batch: usize) -> usize {
-        self.max_batches.div_ceil(images.div_ceil(batch.max(1)).max(1)).max(1)
+    pub fn epochs(&self, images: usize, batch: usize) -> Option<usize> {
+        let epochs = self.max_batches.div_ceil(images.div_ceil(batch.max(1)).max(1));
+        (epochs > 0).then_some(epochs)
     }
 }
 
@@ -93,7 +99,8 @@ const UNCLIPPED: f64 = 1e9;
 /// Writes what the cfg says over the options.
 ///
 /// Darknet adds up an image's errors over all anchors and divides by the images, so the loss is normalised likewise
-/// ([`Normalise::Darknet`]), with the normalisers of the first `[yolo]` section as weights: then `learning_rate` and
+/// ([`Normalise::Darknet`]), with the normalisers of the first `[yolo]` section as weights; a truth's best anchor answers
+/// for it, with those that fit it by more than `iou_thresh`, and objectness aims at 1 there. Then `learning_rate` and
 /// `decay` mean here what they mean there. What stays different: momentum is Nesterov's, saturation and exposure change by
 /// as much down as up, `jitter` becomes a change of scale and half as large a shift, boxes that the cfg trains by
 /// squared errors (`iou_loss=mse`) are trained by GIoU, weights are averaged also without `ema_alpha`, and the last tenth of
@@ -118,20 +125,24 @@ pub fn apply(cfg: &Cfg, options: &mut TrainOptions) -> Result<()> {
 }
 
 /// Keys of `[net]` and `[yolo]` that change how Darknet trains, and do nothing here.
-const WITHOUT_EFFECT: [&str; 14] = [
+const WITHOUT_EFFECT: [&str; 18] = [
     "adam",
     "angle",
     "aspect",
     "blur",
     "cutmix",
+    "dynamic_minibatch",
+    "focal_loss",
     "gaussian_noise",
+    "letter_box",
+    "max_delta",
     "mixup",
     "mosaic_bound",
+    "resize",
     "resize_step",
     "sgdr_cycle",
     "contrastive",
     "counters_per_class",
-    "iou_thresh",
     "objectness_smooth",
 ];
 
@@ -163,6 +174,8 @@ fn loss(head: &Section, options: &mut TrainOptions) -> Result<()> {
     loss.box_weight = head.number_or("iou_normalizer", 0.75)?;
     loss.objectness_weight = head.number_or("obj_normalizer", 1.0)?;
     loss.class_weight = head.number_or("cls_normalizer", 1.0)?;
+    loss.anchor_iou = head.number_or("iou_thresh", 1.0)?;
+    loss.iou_ratio = Some(0.0);
     loss.ignore_thresh = head.number_or("ignore_thresh", 0.5)?;
     loss.label_smoothing = head.number_or("label_smooth_eps", 0.0)?;
     loss.box_loss = match head.get("iou_loss") {
@@ -182,7 +195,7 @@ mod tests {
         saturation=1.5\nexposure=1.4\nhue=.1\nmosaic=1\nlearning_rate=0.002\nburn_in=1000\nmax_batches=5000\n\
         policy=steps\nsteps=4000,4500\nscales=.1,.1\nema_alpha=0.9998\n\
         [convolutional]\nfilters=6\nactivation=linear\n\
-        [yolo]\nmask=0\nanchors=8,8\nclasses=1\njitter=.3\nrandom=1\niou_loss=ciou\niou_normalizer=0.07\nignore_thresh=.7\n";
+        [yolo]\nmask=0\nanchors=8,8\nclasses=1\njitter=.3\nrandom=1\niou_loss=ciou\niou_normalizer=0.07\nignore_thresh=.7\niou_thresh=.213\n";
 
     fn read(cfg: &str) -> Result<TrainOptions> {
         let mut options = TrainOptions::default();
@@ -206,17 +219,29 @@ mod tests {
             (options.loss.box_loss, options.loss.box_weight, options.loss.ignore_thresh),
             (BoxLoss::Ciou, 0.07, 0.7)
         );
+        assert_eq!((options.loss.anchor_iou, options.loss.iou_ratio), (0.213, Some(0.0)));
         let text = toml::to_string(&options).unwrap();
         assert_eq!(toml::from_str::<TrainOptions>(&text).unwrap(), options);
-        assert_eq!(options.darknet.unwrap().epochs(640, 64), 500);
+        assert_eq!(options.darknet.unwrap().epochs(640, 64), Some(500));
     }
 
     #[test]
     fn what_does_nothing_here_is_named_unless_it_is_off() {
         let cfg = |text: &str| Cfg::parse(text.as_bytes()).unwrap();
         assert!(ignored(&cfg(CFG)).is_empty());
-        let more = CFG.replace("hue=.1", "hue=.1\nangle=7\nmixup=0\ncutmix=1") + "iou_thresh=0.213\n";
-        assert_eq!(ignored(&cfg(&more)), ["angle", "cutmix", "iou_thresh"]);
+        let more = CFG.replace("hue=.1", "hue=.1\nangle=7\nmixup=0\ncutmix=1") + "max_delta=5\n";
+        assert_eq!(ignored(&cfg(&more)), ["angle", "cutmix", "max_delta"]);
+    }
+
+    #[test]
+    fn a_cfg_that_does_not_say_how_long_has_no_epochs_and_no_fall() {
+        let silent = CFG.replace("max_batches=5000\n", "");
+        assert_eq!(read(&silent).unwrap().darknet.unwrap().epochs(640, 64), None);
+        assert_eq!(read(&silent.replace("iou_thresh=.213\n", "")).unwrap().loss.anchor_iou, 1.0);
+        for policy in ["poly", "cosine"] {
+            let message = read(&silent.replace("policy=steps", &format!("policy={policy}"))).unwrap_err().to_string();
+            assert!(message.contains("max_batches"), "{message}");
+        }
     }
 
     #[test]

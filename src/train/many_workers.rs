@@ -71,6 +71,7 @@ fn train_rounded(
         network,
         teacher,
         dataset,
+        val: None,
         options,
         folder,
         threads: 1,

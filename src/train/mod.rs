@@ -53,6 +53,8 @@ pub struct Job<'a> {
     pub teacher: Option<Network>,
     /// The images to train on.
     pub dataset: &'a Dataset,
+    /// The images to measure on, which stay the same for a whole run; none where nothing is measured.
+    pub val: Option<&'a Dataset>,
     /// How.
     pub options: &'a TrainOptions,
     /// The run's folder: checkpoints lie there, and a checkpoint that is there is gone on from.
@@ -122,31 +124,59 @@ pub fn run(
     Session::begin(job, observe)?.run(validate, observe)
 }
 
+/// Fails where [`run`] would on what it is given, before a run's folder is there.
+///
+/// # Errors
+/// Options out of range or that do not fit the net or the images; a teacher that does not fit.
+pub fn check_inputs(
+    network: &Network,
+    teacher: Option<Network>,
+    dataset: &Dataset,
+    options: &TrainOptions,
+    workers: &Workers,
+) -> Result<()> {
+    let mut options = options.clone();
+    // Nothing is written, no folder of it either.
+    options.distil.iter_mut().for_each(|distil| distil.cache = None);
+    fitted(network, teacher, dataset, &options, 1, workers).map(drop)
+}
+
+/// What a training is made of beside its network: the loader, who teaches, and the options with all that is automatic settled.
+fn fitted(
+    network: &Network,
+    teacher: Option<Network>,
+    dataset: &Dataset,
+    options: &TrainOptions,
+    threads: usize,
+    workers: &Workers,
+) -> Result<(Loader, Option<Distillation>, TrainOptions)> {
+    options.check()?;
+    let graph = &network.graph;
+    let (width, height) = options.size.map_or((graph.input.width, graph.input.height), Into::into);
+    graph.resized(&network.cfg, width, height)?;
+    let loader = Loader::new(dataset, loader_options(options, graph, (width, height), threads, workers))?;
+    check_classes(dataset, graph.classes())?;
+    let distillation = match (&options.distil, teacher) {
+        (Some(distil), Some(teacher)) => {
+            let distillation = Distillation::new(teacher, graph, distil, workers)?;
+            loader.sizes().try_for_each(|size| distillation.fits(size))?;
+            Some(distillation)
+        }
+        (Some(_), None) => return Err(distil::no_teacher()),
+        (None, _) => None,
+    };
+    let loss = options.loss.settled(dataset, graph.classes())?;
+    Ok((loader, distillation, TrainOptions { loss, ..options.clone() }))
+}
+
 impl Job<'_> {
     /// Checks all inputs; the network goes into the trainer.
     fn prepare(&mut self, observe: &mut dyn FnMut(Event)) -> Result<(Trainer, Loader)> {
-        let Self { options, workers, .. } = *self;
-        options.check()?;
-        let input = &self.network.graph.input;
-        let (width, height) = options.size.map_or((input.width, input.height), Into::into);
-        self.network.graph.resized(&self.network.cfg, width, height)?;
-        let loader_options = loader_options(options, &self.network.graph, (width, height), self.threads, workers);
-        let loader = Loader::new(self.dataset, loader_options)?;
-        check_classes(self.dataset, self.network.graph.classes())?;
-        let distillation = match (&options.distil, self.teacher.take()) {
-            (Some(distil), Some(teacher)) => {
-                let distillation = Distillation::new(teacher, &self.network.graph, distil, workers)?;
-                loader.sizes().try_for_each(|size| distillation.fits(size))?;
-                Some(distillation)
-            }
-            (Some(_), None) => return Err(distil::no_teacher()),
-            (None, _) => None,
-        };
-        let batches = loader.batches_per_epoch();
-        options.warnings(self.dataset.samples.len()).iter().for_each(|warning| observe(Event::Warning(warning)));
-        let loss = options.loss.settled(self.dataset, self.network.graph.classes())?;
-        let settled = TrainOptions { loss, ..options.clone() };
-        let mut trainer = Trainer::new(self.network.clone(), &settled, batches, workers);
+        let Self { options, dataset, threads, workers, .. } = *self;
+        let (loader, distillation, settled) =
+            fitted(&self.network, self.teacher.take(), dataset, options, threads, workers)?;
+        options.warnings(dataset.samples.len()).iter().for_each(|warning| observe(Event::Warning(warning)));
+        let mut trainer = Trainer::new(self.network.clone(), &settled, loader.batches_per_epoch(), workers);
         trainer.distillation = distillation;
         trainer.interrupt = self.interrupt.clone();
         self.rounding.take().into_iter().for_each(|rounding| trainer.net.set_rounding(rounding));

@@ -2,14 +2,16 @@
 
 use yoloslim_core::record::EpochRecord;
 
-/// The epoch (from 0) with the best mAP@0.5, if `patience` epochs have passed since without a better one.
+/// The epoch (from 0) with the best mAP@0.5, if `patience` epochs have passed since and the last of them was measured
+/// and no better.
 ///
 /// It depends on the record alone, so that a resumed run ends where the whole one does.
 pub(super) fn exhausted(epochs: &[EpochRecord], patience: usize) -> Option<usize> {
     let measured = epochs.iter().filter_map(|epoch| Some((epoch.epoch, epoch.map50?)));
     // The first of equals: standing still is no progress.
     let best = measured.reduce(|best, next| if next.1 > best.1 { next } else { best })?.0;
-    (epochs.last()?.epoch - best >= patience).then_some(best)
+    let last = epochs.last().filter(|last| last.map50.is_some())?;
+    (last.epoch - best >= patience).then_some(best)
 }
 
 #[cfg(test)]
@@ -26,6 +28,8 @@ mod tests {
         let risen = epochs(&[Some(0.1), Some(0.3), None, Some(0.3), Some(0.2)]);
         assert_eq!(exhausted(&risen, 3), Some(1));
         assert_eq!(exhausted(&risen, 4), None);
+        let unmeasured = epochs(&[Some(0.1), Some(0.3), None, None, None]);
+        assert_eq!(exhausted(&unmeasured, 2), None);
         assert_eq!(exhausted(&epochs(&[None, None, None]), 1), None);
         assert_eq!(exhausted(&[], 1), None);
     }

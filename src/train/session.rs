@@ -43,10 +43,10 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     /// Begins, or goes on from the checkpoint in the job's folder; all workers must have the same inputs.
     pub fn begin(mut job: Job<'a>, observe: &mut Observe) -> Result<Self> {
-        let Job { options, folder, workers, dataset, .. } = job;
+        let Job { options, folder, workers, dataset, val, .. } = job;
         let interrupt = job.interrupt.clone();
         let (mut trainer, loader) = job.prepare(observe)?;
-        let inputs = Inputs { options, data: together::fingerprint(dataset) };
+        let inputs = Inputs { options, data: together::fingerprint(dataset, val) };
         let progress = match Checkpoint::read_if_there(folder)? {
             Some(checkpoint) => checkpoint.resume(&mut trainer, &inputs)?,
             None => Progress::default(),
@@ -93,10 +93,9 @@ impl<'a> Session<'a> {
         let before = so_far.seconds;
         let so_far = self.learn(so_far, epoch, observe)?;
         let mut record = so_far.record(&self.trainer, epoch);
-        let mut network = self.trainer.averaged_network();
+        let network = self.standing.of(self.trainer.averaged_network(), observe)?;
         let mut evaluation = None;
         if self.options.validates_after(epoch) {
-            network = self.standing.of(network, observe)?;
             let measured = validate(&network)?;
             (record.map, record.map50) = (measured.map, measured.map50);
             evaluation = Some(measured);
@@ -109,6 +108,8 @@ impl<'a> Session<'a> {
         observe(Event::Epoch(&self.progress.epochs[epoch]));
         let asked = || self.trainer.stopping() || self.interrupt.asked_of_any(self.workers);
         if epoch + 1 < self.options.epochs && asked() {
+            // A worker that ends takes the others with it, and the leader may be writing yet.
+            self.workers.meet();
             return Err(self.interrupt.stopped(&format!("after epoch {}", epoch + 1)));
         }
         Ok(evaluation)

@@ -4,6 +4,7 @@ use super::*;
 use crate::data::synthetic;
 use crate::reestimate::reestimate_on;
 use distil::{DistilLoss, DistilOptions};
+use hyp::{DarknetSchedule, Policy};
 use yoloslim_core::Error;
 use yoloslim_core::darknet::Cfg;
 use yoloslim_core::labels::{self, Split};
@@ -38,6 +39,7 @@ fn train(dataset: &Dataset, folder: &Path, options: &TrainOptions, threads: usiz
         network,
         teacher,
         dataset,
+        val: None,
         options,
         folder,
         threads,
@@ -71,20 +73,21 @@ fn a_run_that_was_stopped_goes_on_to_the_same_bits_with_any_number_of_threads() 
     let dataset = labels::load(&folder.path().join("data.yaml"), &Split::Train).unwrap();
     let target = Some(PruneOptions { target: Target::Channels(0.5), ..PruneOptions::default() });
     let distil = Some(DistilOptions { losses: DistilLoss::all(), ..DistilOptions::default() });
-    for (name, sparsity, distil) in [
-        ("fixed", Some(Sparsity::fixed(0.01, Strategy::Protect)), None),
-        ("auto", Some(Sparsity::auto()), None),
-        ("distilled", None, distil),
+    let cached = DistilOptions { cache: Some(folder.path().join("cache")), ..DistilOptions::default() };
+    let policy = Policy::Steps(vec![(3, 0.5), (5, 0.1)]);
+    let darknet = Some(DarknetSchedule { burn_in: 3, power: 4.0, max_batches: 6, policy });
+    let default = TrainOptions::default;
+    for (name, options) in [
+        ("fixed", TrainOptions { sparsity: Some(Sparsity::fixed(0.01, Strategy::Protect)), ..default() }),
+        ("auto", TrainOptions { sparsity: Some(Sparsity::auto()), target, ..default() }),
+        ("distilled", TrainOptions { distil, ..default() }),
+        ("as Darknet", TrainOptions { darknet, multi_scale: true, segments: 2, ..default() }),
+        ("by steps, cached", {
+            let schedule = Schedule::Steps;
+            TrainOptions { schedule, augment_epochs: Some(2), distil: Some(cached), patience: Some(9), ..default() }
+        }),
     ] {
-        let options = TrainOptions {
-            epochs: 3,
-            batch: 4,
-            accumulate: 2,
-            sparsity,
-            target: target.clone(),
-            distil,
-            ..TrainOptions::default()
-        };
+        let options = TrainOptions { epochs: 3, batch: 4, accumulate: 2, ..options };
         let run = |run: &str| {
             let path = folder.path().join(format!("{name}-{run}"));
             std::fs::create_dir(&path).unwrap();
@@ -109,7 +112,9 @@ fn a_run_that_was_stopped_goes_on_to_the_same_bits_with_any_number_of_threads() 
         };
         assert_eq!(said(&resumed), said(&expected));
         assert_eq!(said(&gone_on), said(&expected));
-        let parts = if options.distil.is_some() { DistilLoss::all().len() } else { 0 };
+        let rates = |t: &Trained| t.epochs.iter().map(|e| e.learning_rate).collect::<Vec<_>>();
+        assert_eq!(rates(&gone_on), rates(&expected), "{name}");
+        let parts = options.distil.as_ref().map_or(0, |distil| distil.losses_or_default().len());
         assert_eq!(resumed.epochs[2].distilled.values().filter(|part| **part > 0.0).count(), parts, "{name}");
         let zeros = gammas_of(&resumed.network).filter(|g| *g == 0.0).count();
         let targets = resumed.epochs[2].sparsity.as_ref().map(|s| s.targets);
@@ -134,6 +139,7 @@ fn a_net_that_was_trained_sparse_is_measured_and_ends_with_statistics_that_do_no
         network,
         teacher: None,
         dataset: &dataset,
+        val: None,
         options: &options,
         folder: folder.path(),
         threads: 1,
@@ -175,6 +181,7 @@ fn going_on_with_another_teacher_is_refused() {
             network,
             teacher,
             dataset: &dataset,
+            val: None,
             options: &options,
             folder,
             threads: 1,

@@ -8,6 +8,7 @@ use yoloslim_core::{Error, Result};
 
 use super::loss::LossParts;
 use super::options::TrainOptions;
+use crate::model::Watch;
 use crate::workers::{Pending, Workers};
 
 /// Gradients that travel together: many enough that the time a message takes on its way hardly counts, and few enough
@@ -29,13 +30,6 @@ impl<'w> GradientSums<'w> {
         Self { workers, left: len, under_way: Vec::new() }
     }
 
-    /// Learns that `gradients` are complete from number `from` on.
-    pub fn complete(&mut self, from: usize, gradients: &[f32]) {
-        if self.left - from >= BUCKET {
-            self.start(from, gradients);
-        }
-    }
-
     fn start(&mut self, from: usize, gradients: &[f32]) {
         let range = from..self.left;
         self.under_way.extend(self.workers.start_sum(&gradients[range.clone()]).map(|sum| (range, sum)));
@@ -49,6 +43,14 @@ impl<'w> GradientSums<'w> {
         }
         for (range, sum) in self.under_way {
             gradients[range].copy_from_slice(&sum.wait());
+        }
+    }
+}
+
+impl Watch for GradientSums<'_> {
+    fn finished(&mut self, from: usize, gradients: &[f32]) {
+        if self.left - from >= BUCKET {
+            self.start(from, gradients);
         }
     }
 }
@@ -98,13 +100,16 @@ pub(super) fn require_same(
         .fix("give all of them the same files and options"))
 }
 
-/// Tells data sets apart by the images' names and their labels. Folders may lie elsewhere on each machine, so that only
-/// the names in them count.
-pub(super) fn fingerprint(dataset: &Dataset) -> String {
+/// Tells data sets apart by the images' names and their labels: those to train on and those to measure on. Folders may
+/// lie elsewhere on each machine, so that only the names in them count.
+pub(super) fn fingerprint(train: &Dataset, val: Option<&Dataset>) -> String {
     let mut hasher = blake3::Hasher::new();
-    for sample in &dataset.samples {
-        let name = sample.image.file_name().unwrap_or_default().to_string_lossy();
-        hasher.update(format!("{name}\0{:?}\n", sample.objects).as_bytes());
+    for (split, dataset) in [("train", Some(train)), ("val", val)] {
+        hasher.update(format!("{split}\n").as_bytes());
+        for sample in dataset.iter().flat_map(|dataset| &dataset.samples) {
+            let name = sample.image.file_name().unwrap_or_default().to_string_lossy();
+            hasher.update(format!("{name}\0{:?}\n", sample.objects).as_bytes());
+        }
     }
     hasher.finalize().to_hex().to_string()
 }
@@ -113,6 +118,7 @@ pub(super) fn fingerprint(dataset: &Dataset) -> String {
 mod tests {
     use super::*;
     use crate::workers::threads;
+    use yoloslim_core::labels::Sample;
 
     #[test]
     fn all_gradients_are_summed_whatever_the_order_of_layers_and_buckets() {
@@ -121,7 +127,7 @@ mod tests {
             let mut gradients: Vec<f32> = (0..len).map(|i| (i % 7) as f32 * (1 + workers.rank()) as f32).collect();
             let mut sums = GradientSums::new(workers, len);
             for from in [len - 5, BUCKET + 3, BUCKET, 7] {
-                sums.complete(from, &gradients);
+                sums.finished(from, &gradients);
             }
             assert_eq!(sums.under_way.len(), 1, "only what fills a bucket leaves early");
             sums.collect(&mut gradients);
@@ -130,6 +136,18 @@ mod tests {
         for sum in sums {
             assert!(sum.iter().enumerate().all(|(i, g)| *g == (i % 7) as f32 * 3.0));
         }
+    }
+
+    #[test]
+    fn images_to_measure_on_count_and_folders_do_not() {
+        let set = |image: &str| {
+            let sample = Sample { image: image.into(), width: 9, height: 9, objects: Vec::new() };
+            Dataset { samples: vec![sample], ..Dataset::default() }
+        };
+        let (a, b) = (set("x/a.png"), set("b.png"));
+        assert_eq!(fingerprint(&a, Some(&b)), fingerprint(&set("y/a.png"), Some(&b)));
+        assert_ne!(fingerprint(&a, Some(&b)), fingerprint(&a, Some(&a)));
+        assert_ne!(fingerprint(&a, None), fingerprint(&set("b.png"), None));
     }
 
     #[test]

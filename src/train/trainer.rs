@@ -14,7 +14,7 @@ use super::options::TrainOptions;
 use super::sparsity::{Course, Penalty, Strength};
 use super::together::{GradientSums, sum_parts};
 use crate::data::{Batch, Labels};
-use crate::model::TrainNet;
+use crate::model::{TrainNet, Watch};
 use crate::workers::{Pending, Workers};
 
 /// A network in training with all that an update needs.
@@ -142,11 +142,8 @@ impl Trainer {
         }
         slopes.iter_mut().flat_map(|s| &mut s.values).for_each(|v| *v *= weight);
         let mut sums = GradientSums::new(&self.workers, self.gradients.len());
-        self.net.backward_observed(tape, slopes, features, &mut self.gradients, &mut |from, gradients| {
-            if due {
-                sums.complete(from, gradients);
-            }
-        });
+        let watch: &mut dyn Watch = if due { &mut sums } else { &mut () };
+        self.net.backward_watched(tape, slopes, features, &mut self.gradients, watch);
         if let Some(statistics) = statistics {
             *self.net.statistics_mut() = statistics.wait();
         }
@@ -207,7 +204,8 @@ impl Trainer {
 
     /// One step down the gathered gradients, of this norm.
     fn descend(&mut self, norm: f64) {
-        let (rate, average_decay, o) = (self.learning_rate(), self.average_decay(), &self.options);
+        let rate = self.only_rate.unwrap_or_else(|| self.rate_at(self.updates));
+        let (average_decay, o) = (self.average_decay(), &self.options);
         let scale = if norm > o.clip_norm { (o.clip_norm / norm) as f32 } else { 1.0 };
         let plain = SgdStep { rate: rate as f32, momentum: o.momentum as f32, weight_decay: 0.0, scale, average_decay };
         let decayed = SgdStep { weight_decay: o.weight_decay as f32, ..plain };
@@ -250,9 +248,9 @@ impl Trainer {
         (self.updates_per_epoch * self.options.epochs).max(1)
     }
 
-    /// The rate of the next update.
+    /// The rate of the last update; before the first, that of the first.
     pub fn learning_rate(&self) -> f64 {
-        self.only_rate.unwrap_or_else(|| self.rate_at(self.updates))
+        self.only_rate.unwrap_or_else(|| self.rate_at(self.updates.saturating_sub(1)))
     }
 
     fn rate_at(&self, update: usize) -> f64 {

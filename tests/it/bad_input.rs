@@ -139,3 +139,26 @@ fn a_gpu_in_a_build_for_the_cpu() {
         fails(&scene, &["info", &cfg, "--device", gpu], &[gpu, "this build has the CPU only", "give --device cpu"]);
     }
 }
+
+#[test]
+fn what_does_not_fit_net_or_images_is_refused_before_there_is_a_run() {
+    let scene = Scene::new();
+    let (cfg, data, run) = (scene.arg("net.cfg"), scene.data(2, "0 0.5 0.5 0.3 0.4\n"), scene.arg("run"));
+    let refuse = |command: &str, options: &str, named: &str| {
+        let line = format!("{command} {cfg} --data {data} -o {run} --batch 2 {options}");
+        fails(&scene, &line.split(' ').collect::<Vec<_>>(), &[named]);
+    };
+    refuse("slim", "--distil hint --hint-layers 99", "hint layer 99:99");
+    refuse("slim", "--distil hint --hint-layers 1 --layers 1", "numbers the layers anew");
+    refuse("slim", "--hint-layers head0", "--hint-layers: of no effect");
+    for command in ["train", "slim"] {
+        refuse(command, "--class-weights 1,2,3", "3 weights, and the net knows 2 classes");
+        refuse(command, "--multi-scale --size 9", "isn't a multiple of");
+    }
+    let config = scene.write("fixed.toml", "[sparsity]\ns = 0.01\nstrategy = \"decay\"\n");
+    refuse("train", &format!("--config {config} --target-flops 0.5"), "of effect with --sparsity auto only");
+    let config = scene.write("auto.toml", "[sparsity]\ns = \"auto\"\n");
+    refuse("slim", &format!("--config {config} --sparsity-strategy decay"), "of no effect with --sparsity auto");
+    scene.data(2, "");
+    refuse("train", "--patience 2", "the validation images hold no objects");
+}

@@ -31,7 +31,11 @@ fn cases(scene: &Scene, data: &str) -> Vec<Case> {
         new("info @net.cfg", "", "bench infer @net.cfg"),
         new("info @net.cfg @net.weights", "", "eval @net.cfg @net.weights --data D"),
         new("init yolov3-tiny --data DATA --width 0.25 --size 64 -o @new.cfg", "new.cfg", "train @new.cfg --data DATA"),
-        new("anchors --data DATA --count 2", "", "init yolov3 --data DATA --size 416 -o my.cfg"),
+        new(
+            "anchors --data DATA --count 6 --refine 2",
+            "",
+            "init yolov3-tiny --data DATA --size 416 --refine 2 -o my.cfg",
+        ),
         new("detect @net.cfg @net.weights @images", "", "detect @net.cfg @net.weights @images -o images-found"),
         new("detect @net.cfg @net.weights @images -o @found", "2 pictures", "eval @net.cfg @net.weights"),
         new("heads @net.cfg @net.weights --input @x.npy -o @o.npz", "o.npz", "eval @net.cfg @net.weights"),

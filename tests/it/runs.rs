@@ -21,17 +21,23 @@ fn slim_args(scene: &Scene, data: &str, output: &str) -> Vec<String> {
 }
 
 #[test]
-fn hints_that_cannot_be_are_refused_before_the_baseline_is_trained() {
+fn what_a_config_says_of_the_penalty_holds_unless_it_is_typed() {
     let scene = Scene::new();
-    let (cfg, data, run) = (scene.arg("net.cfg"), scene.data(2, LABEL), scene.arg("run"));
-    for (layer, blocks, named) in [("99", "0", "hint layer 99:99"), ("1", "1", "numbers the layers anew")] {
-        let fixed = format!("slim {cfg} --data {data} -o {run} --batch 2 --distil hint");
-        let hints = format!("{fixed} --hint-layers {layer} --layers {blocks}");
-        let told = yoloslim(&hints.split(' ').collect::<Vec<_>>());
-        let message = String::from_utf8_lossy(&told.stderr).into_owned();
-        assert!(told.status.code() == Some(1) && message.contains(named), "{message}");
-        assert!(!scene.path("run").exists(), "nothing was begun");
+    let (cfg, data) = (scene.arg("net.cfg"), scene.data(2, LABEL));
+    let config = scene.write("c.toml", "[sparsity]\ns = 0.5\nstrategy = \"decay\"\nmax_drop = 0.2\n");
+    let line =
+        format!("train {cfg} --data {data} -o {} --epochs 1 --config {config} --sparsity 0.03", scene.arg("run"));
+    stdout(&line.split(' ').collect::<Vec<_>>());
+    let written = std::fs::read_to_string(scene.path("run/config.toml")).unwrap();
+    for said in ["s = 0.03", "strategy = \"decay\"", "max_drop = 0.2"] {
+        assert!(written.contains(said), "{written}");
     }
+    // A run that is complete says so again, and leaves its record alone.
+    let record = || std::fs::read(scene.path("run/record.json")).unwrap();
+    let before = record();
+    let told = yoloslim(&["train", "--resume", &scene.arg("run")]);
+    assert!(told.status.success() && String::from_utf8_lossy(&told.stderr).contains("the run is complete"));
+    assert!(record() == before && String::from_utf8_lossy(&told.stdout).contains("train"));
 }
 
 #[cfg(unix)]

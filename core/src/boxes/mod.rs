@@ -6,7 +6,7 @@ mod letterbox;
 mod nms;
 
 pub use decode::{YoloHead, decode};
-pub use iou::{crowd_iou, giou, iou};
+pub use iou::{crowd_iou, iou};
 pub use letterbox::Letterbox;
 pub use nms::{MAX_CANDIDATES, nms};
 

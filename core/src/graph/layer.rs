@@ -177,8 +177,6 @@ pub struct Yolo {
     pub scale_x_y: f32,
     /// Whether the layer before applies the logistic function already (scaled YOLOv4).
     pub new_coords: bool,
-    /// Predictions with a larger IoU to some truth are no negatives.
-    pub ignore_thresh: f32,
 }
 
 impl Yolo {

@@ -124,7 +124,6 @@ fn yolo(b: &Builder) -> Result<Yolo> {
         classes: positive(b, "classes", 20)?,
         scale_x_y: s.number_or("scale_x_y", 1.0)?,
         new_coords: s.number_or("new_coords", 0i64)? != 0,
-        ignore_thresh: s.number_or("ignore_thresh", 0.5)?,
     };
     check_filters(b, &yolo)?;
     Ok(yolo)

@@ -150,7 +150,7 @@ pub(super) mod tests {
                 vec![HeadMap { rows: 4, cols: 5, channels: 16, values }]
             };
             let anchors = vec![[20.0, 30.0], [50.0, 40.0]];
-            let head = Yolo { anchors, classes: 3, scale_x_y: 1.05, new_coords, ignore_thresh: 0.7 };
+            let head = Yolo { anchors, classes: 3, scale_x_y: 1.05, new_coords };
             let targets = vec![
                 Target { image: 0, class: 1, cx: 0.3, cy: 0.55, w: 0.2, h: 0.25 },
                 Target { image: 1, class: 2, cx: 0.91, cy: 0.08, w: 0.4, h: 0.3 },

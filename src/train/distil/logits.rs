@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_probability_is_the_logit_that_it_came_from() {
-        let head = Yolo { anchors: vec![[1.0, 1.0]], classes: 1, scale_x_y: 1.0, new_coords: true, ignore_thresh: 0.5 };
+        let head = Yolo { anchors: vec![[1.0, 1.0]], classes: 1, scale_x_y: 1.0, new_coords: true };
         let found = logit(&head, logistic(1.7) as f32);
         assert!((found.value - 1.7).abs() < 1e-5);
         let step = (logit(&head, 0.501).value - logit(&head, 0.499).value) / 0.002;

@@ -92,6 +92,10 @@ fn fit(teacher: &Graph, student: &Graph, options: &DistilOptions) -> Result<(Opt
     let on_heads = losses.iter().any(|loss| matches!(loss.seen(), Seen::Heads(_)));
     let matching = if on_heads { Some(Matching::new(student, teacher)?) } else { None };
     let on_features = losses.iter().any(|loss| matches!(loss.seen(), Seen::Features(_)));
+    if !on_features && !options.hint_layers.is_empty() {
+        return Err(Error::at("--hint-layers", "of no effect: none of the losses looks at maps inside")
+            .fix("add hint, masked or channel-wise to --distil, or leave it out"));
+    }
     let hints = if on_features { hints::pairs(&options.hint_layers, student, teacher)? } else { Vec::new() };
     Ok((matching, hints))
 }

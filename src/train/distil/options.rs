@@ -188,6 +188,7 @@ impl FromStr for DistilLoss {
         };
         if let Some(weight) = weight {
             *loss.weight_mut() = weight.parse().map_err(|_| format!("{weight} is no weight; give 0.5, say"))?;
+            loss.check().map_err(|e| e.to_string())?;
         }
         Ok(loss)
     }
@@ -229,7 +230,7 @@ mod tests {
             *weighted.weight_mut() = -1.0;
             assert!(weighted.check().is_err());
         }
-        for wrong in ["", "nothing", "soft-targets=", "soft-targets=x"] {
+        for wrong in ["", "nothing", "soft-targets=", "soft-targets=x", "soft-targets=-1"] {
             assert!(wrong.parse::<DistilLoss>().is_err(), "{wrong}");
         }
     }

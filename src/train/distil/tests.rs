@@ -59,7 +59,7 @@ impl Lecture {
             Lesson { count: 2, whole: 2, size: (32, 32), targets, heads: &heads, maps: &maps, hard: &hard, share: 1.0 };
         let features = self.distillation.teach(&lesson, &mut self.net, &mut tape, &mut slopes).unwrap();
         let mut gradient = vec![0.0; self.net.layout().parameters()];
-        self.net.backward_observed(tape, slopes, features, &mut gradient, &mut |_, _| {});
+        self.net.backward_watched(tape, slopes, features, &mut gradient, &mut ());
         (self.distillation.parts().map(|(_, part)| part).sum(), gradient)
     }
 }

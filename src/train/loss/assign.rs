@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     fn head(anchors: &[[f32; 2]]) -> Yolo {
-        Yolo { anchors: anchors.to_vec(), classes: 1, scale_x_y: 1.0, new_coords: false, ignore_thresh: 0.5 }
+        Yolo { anchors: anchors.to_vec(), classes: 1, scale_x_y: 1.0, new_coords: false }
     }
 
     #[test]

@@ -89,9 +89,12 @@ impl FromStr for Focal {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let number = |text: &str| text.parse().map_err(|_| format!("{text} is no number; give 1.5, or 1.5,0.25 say"));
+        let number = |text: &str, most: f64| {
+            let given = text.parse().ok().filter(|v| (0.0..=most).contains(v));
+            given.ok_or_else(|| format!("{text} is no number from 0 to {most:.0}; give 1.5, or 1.5,0.25 say"))
+        };
         let (gamma, alpha) = text.split_once(',').map_or((text, None), |(gamma, alpha)| (gamma, Some(alpha)));
-        Ok(Self { gamma: number(gamma)?, alpha: alpha.map_or(Ok(quarter()), number)? })
+        Ok(Self { gamma: number(gamma, HEAVIEST)?, alpha: alpha.map_or(Ok(quarter()), |alpha| number(alpha, 1.0))? })
     }
 }
 
@@ -113,6 +116,9 @@ pub enum AutoWord {
     Auto,
 }
 
+/// What a weight may be at most.
+const HEAVIEST: f64 = 1e6;
+
 /// No class counts more than this many times the mean object, however rare it is.
 const MOST: f64 = 10.0;
 
@@ -123,9 +129,9 @@ impl FromStr for ClassWeights {
         if text == "auto" {
             return Ok(Self::Auto(AutoWord::Auto));
         }
-        let numbers = text.split(',').map(|number| number.trim().parse());
-        let numbers: std::result::Result<_, _> = numbers.collect();
-        numbers.map(Self::Given).map_err(|_| format!("{text} is neither auto nor numbers such as 1,2.5,1"))
+        let weight = |text: &str| text.trim().parse().ok().filter(|weight| (0.0..=HEAVIEST).contains(weight));
+        let weights: Option<Vec<f64>> = text.split(',').map(weight).collect();
+        weights.map(Self::Given).ok_or_else(|| format!("{text} is neither auto nor numbers from 0 on such as 1,2.5,1"))
     }
 }
 
@@ -181,7 +187,7 @@ impl LossOptions {
             }
         }
         for (name, value) in not_negative {
-            if !(0.0..=1e6).contains(&value) {
+            if !(0.0..=HEAVIEST).contains(&value) {
                 return bad(name, value, "from 0 to a million");
             }
         }
@@ -238,15 +244,16 @@ mod tests {
             (LossOptions { anchor_iou: f32::NAN, ..options() }, "anchor_iou"),
             (LossOptions { box_weight: -1.0, ..options() }, "box_weight"),
             (LossOptions { label_smoothing: 1.5, ..options() }, "label_smoothing"),
-            (LossOptions { focal: Some("-1".parse().unwrap()), ..options() }, "focal.gamma"),
-            (LossOptions { class_weights: Some("1,-2".parse().unwrap()), ..options() }, "class_weights"),
+            (LossOptions { focal: Some(Focal { gamma: -1.0, alpha: 0.5 }), ..options() }, "focal.gamma"),
+            (LossOptions { class_weights: Some(ClassWeights::Given(vec![1.0, -2.0])), ..options() }, "class_weights"),
         ];
         for (options, name) in cases {
             let message = options.check().unwrap_err().to_string();
             assert!(message.contains(name), "{message}");
         }
         assert!(options().check().is_ok());
-        assert!("x".parse::<Focal>().is_err() && "1,x".parse::<ClassWeights>().is_err());
+        assert!(["x", "-1", "1,2", "1,NaN"].iter().all(|text| text.parse::<Focal>().is_err()));
+        assert!(["1,x", "1,-2", "inf"].iter().all(|text| text.parse::<ClassWeights>().is_err()));
         let read = |text: &str| toml::from_str::<LossOptions>(text);
         assert_eq!(read("class_weights = \"auto\"").unwrap().class_weights, Some("auto".parse().unwrap()));
         assert_eq!(read("focal = { gamma = 2.0 }").unwrap().focal, Some(Focal { gamma: 2.0, alpha: 0.25 }));

@@ -3,7 +3,7 @@
 use super::*;
 
 fn head(new_coords: bool) -> Yolo {
-    Yolo { anchors: vec![[20.0, 30.0], [50.0, 40.0]], classes: 3, scale_x_y: 1.05, new_coords, ignore_thresh: 0.7 }
+    Yolo { anchors: vec![[20.0, 30.0], [50.0, 40.0]], classes: 3, scale_x_y: 1.05, new_coords }
 }
 
 fn maps(new_coords: bool) -> Vec<HeadMap> {

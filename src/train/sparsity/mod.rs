@@ -55,7 +55,10 @@ impl std::str::FromStr for Strength {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "auto" => Ok(Self::AUTO),
-            number => number.parse().map(Self::Fixed).map_err(|_| "give a number, 0.01 say, or auto".to_owned()),
+            number => {
+                let given = number.parse().ok().filter(|s: &f64| *s >= 0.0 && s.is_finite());
+                given.map(Self::Fixed).ok_or_else(|| "give a number of at least 0, 0.01 say, or auto".to_owned())
+            }
         }
     }
 }
