@@ -118,12 +118,29 @@ struct Written {
 }
 
 impl Export {
+    /// Fails where an option would be of no effect, or two say different things.
+    pub fn check(&self) -> Result<()> {
+        match (self.check, self.format) {
+            (Some(Chip::Nnie), _) if self.caffe.is_for_svp_npu() => {
+                return Err(Error::at("--dialect svp_npu", "it is for another chip").fix("give --check svp_npu"));
+            }
+            (Some(_), _) => {
+                if let Some(option) = self.onnx.typed() {
+                    return Err(Error::at(option, "this option is for ONNX").fix("leave it out"));
+                }
+            }
+            (None, Some(format)) => self.refuse_others_options(format)?,
+            (None, None) => {}
+        }
+        let dialect = if let Some(Chip::SvpNpu) = self.check { Dialect::SvpNpu } else { self.caffe.dialect() };
+        self.caffe.refuse_contradictions(dialect)
+    }
+
     pub fn run(mut self, term: Term) -> Result<()> {
         if let Some(chip) = self.check {
-            return self.check(chip, term);
+            return self.check_for(chip, term);
         }
         let (Some(format), Some(output)) = (self.format, &self.output) else { return Ok(()) };
-        self.refuse_others_options(format)?;
         let folder = NewFolder::begin(output)?;
         let mut works = term.works();
         let network = self.read(term)?;
@@ -253,16 +270,9 @@ impl Export {
     }
 
     /// Says what the chip's limits are for the net, and fails if it can't run whole.
-    fn check(&mut self, chip: Chip, term: Term) -> Result<()> {
-        match chip {
-            Chip::SvpNpu => self.caffe.for_svp_npu(),
-            Chip::Nnie if self.caffe.is_for_svp_npu() => {
-                return Err(Error::at("--dialect svp_npu", "it is for another chip").fix("give --check svp_npu"));
-            }
-            Chip::Nnie => {}
-        }
-        if let Some(option) = self.onnx.typed() {
-            return Err(Error::at(option, "this option is for ONNX").fix("leave it out"));
+    fn check_for(&mut self, chip: Chip, term: Term) -> Result<()> {
+        if let Chip::SvpNpu = chip {
+            self.caffe.for_svp_npu();
         }
         let (net, colour) = self.folded(&self.read(term)?)?;
         let (net, options) = self.caffe.options(net, colour)?;

@@ -167,10 +167,7 @@ impl CaffeKnobs {
     pub fn options(&self, net: FoldedNet, colour: Colour) -> Result<(FoldedNet, CaffeOptions)> {
         let net = if self.spp == Some(SppName::Chained) { net.with_chained_pools() } else { net };
         let options = CaffeOptions {
-            dialect: match self.dialect {
-                None | Some(DialectName::Nnie) => Dialect::Nnie,
-                Some(DialectName::SvpNpu) => Dialect::SvpNpu,
-            },
+            dialect: self.dialect(),
             upsample: match self.upsample {
                 None | Some(UpsampleName::Upsample) => Upsample::Upsample,
                 Some(UpsampleName::Deconvolution) => Upsample::Deconvolution,
@@ -189,8 +186,15 @@ impl CaffeKnobs {
             }),
             internal_stride: self.internal_stride.unwrap_or_default(),
         };
-        self.refuse_contradictions(options.dialect)?;
         Ok((net, options))
+    }
+
+    /// Whom the files are for.
+    pub fn dialect(&self) -> Dialect {
+        match self.dialect {
+            None | Some(DialectName::Nnie) => Dialect::Nnie,
+            Some(DialectName::SvpNpu) => Dialect::SvpNpu,
+        }
     }
 
     /// The same for the NPU of newer chips, as `--check svp_npu` asks for it.
@@ -204,7 +208,10 @@ impl CaffeKnobs {
     }
 
     /// Options that only nnie_mapper knows, or that say two things.
-    fn refuse_contradictions(&self, dialect: Dialect) -> Result<()> {
+    ///
+    /// # Errors
+    /// Names the first.
+    pub fn refuse_contradictions(&self, dialect: Dialect) -> Result<()> {
         let mappers = [
             (!self.hp.is_empty(), "--hp", "layers are marked for 16 bits for nnie_mapper only"),
             (self.compile_mode.is_some(), "--compile-mode", "it is in the cfg of nnie_mapper only"),

@@ -149,6 +149,9 @@ impl Command {
         match self {
             Self::Train(command) => command.check(),
             Self::Slim(command) => command.check(),
+            Self::Sensitivity(command) => command.check().map_err(|e| e.to_string()),
+            Self::Quantize(command) => command.check().map_err(|e| e.to_string()),
+            Self::Export(command) => command.check().map_err(|e| e.to_string()),
             _ => Ok(()),
         }
     }

@@ -125,6 +125,11 @@ enum CalibrationName {
 }
 
 impl Quantize {
+    /// Fails where an option would be of no effect.
+    pub fn check(&self) -> Result<()> {
+        self.options().map(drop)
+    }
+
     pub fn run(self, term: Term) -> Result<()> {
         let (options, settings) = self.options()?;
         let folder = NewFolder::begin(&self.output)?;

@@ -46,7 +46,8 @@ pub struct SensitivityCommand {
 }
 
 impl SensitivityCommand {
-    pub fn run(self, term: Term) -> Result<()> {
+    /// Fails where numbers are out of range, or an option would be of no effect.
+    pub fn check(&self) -> Result<()> {
         let options = self.knobs.over(PruneOptions::default());
         options.check()?;
         if options.score == Criterion::Sensitivity {
@@ -56,6 +57,11 @@ impl SensitivityCommand {
         for ratio in &self.ratios {
             PruneOptions { target: prune::Target::Channels(*ratio), ..PruneOptions::default() }.check()?;
         }
+        Ok(())
+    }
+
+    pub fn run(self, term: Term) -> Result<()> {
+        let options = self.knobs.over(PruneOptions::default());
         let folder = NewFolder::begin(&self.output)?;
         let network = self.net.read(term)?;
         let dataset = labels::load(&self.data, &self.split)?;
