@@ -27,6 +27,9 @@ impl NewFolder {
         if target.is_file() {
             return Err(Error::at(target.display(), "there is a file of that name").fix("choose another folder"));
         }
+        if target.is_dir() {
+            remove_dead_drafts(target);
+        }
         if target.is_dir() && std::fs::read_dir(target).map_err(cannot)?.next().is_some() {
             return Err(Error::at(target.display(), "the folder is not empty, and nothing is overwritten")
                 .fix("choose another folder or empty it"));
@@ -36,7 +39,11 @@ impl NewFolder {
         let above = target.ancestors().skip(usize::from(!fills));
         let above = above.map(|a| if a.as_os_str().is_empty() { here } else { a });
         let nearest = above.into_iter().find(|a| a.exists()).unwrap_or(here);
-        let draft = tempfile::Builder::new().prefix(".yoloslim-").tempdir_in(nearest).map_err(cannot)?;
+        remove_dead_drafts(nearest);
+        let prefix = format!("{DRAFT}{}-", std::process::id());
+        // Which temporary file could not be made is of no interest.
+        let draft = tempfile::Builder::new().prefix(&prefix).tempdir_in(nearest);
+        let draft = draft.map_err(|e| cannot(io::Error::from(e.kind())))?;
         Ok(Self { target: target.to_owned(), draft, fills })
     }
 
@@ -63,6 +70,27 @@ impl NewFolder {
         let _ = draft.keep();
         Ok(())
     }
+}
+
+/// How the names of temporary folders begin; the process that makes them comes next.
+const DRAFT: &str = ".yoloslim-folder-";
+
+/// Removes the drafts of processes that were killed. What can't be removed stays.
+fn remove_dead_drafts(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(DRAFT)?.split('-').next()?.parse().ok());
+        if process.is_some_and(has_ended) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether a process is known to be no more: where nobody tells, it may be there.
+fn has_ended(process: u32) -> bool {
+    let processes = Path::new("/proc");
+    processes.join("self").exists() && !processes.join(process.to_string()).exists()
 }
 
 /// Moves what is in `draft`, which lies in `target`, out into it.
@@ -139,6 +167,23 @@ mod tests {
         std::fs::create_dir(&empty).unwrap();
         NewFolder::begin(&empty).unwrap().finish().unwrap();
         assert!(empty.is_dir());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_a_killed_process_left_is_cleared_away_and_what_a_live_one_makes_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        // Beyond the largest number that Linux gives to a process.
+        let (dead, live) = (root.path().join(".yoloslim-folder-4194305-x"), root.path().join("a"));
+        std::fs::create_dir(&dead).unwrap();
+        let first = NewFolder::begin(&live).unwrap();
+        assert!(!dead.exists());
+        let second = NewFolder::begin(&root.path().join("b")).unwrap();
+        assert!(first.path().is_dir() && second.path().is_dir());
+        std::fs::create_dir(&dead).unwrap();
+        drop((first, second));
+        NewFolder::begin(root.path()).unwrap();
+        assert_eq!(entries(root.path()), 0);
     }
 
     #[cfg(unix)]

@@ -29,6 +29,13 @@ pub fn prove_with(pruned: &Pruned, progress: &mut dyn FnMut(usize, usize)) -> Re
         maps.iter().map(HeadMap::to_nchw).collect::<Vec<_>>()
     };
     let masked = heads(&pruned.masked);
+    if masked.iter().flatten().any(|value| !value.is_finite()) {
+        return Err(Error::at(
+            "proof",
+            "the net's heads are no numbers for an image of noise, with nothing pruned yet",
+        )
+        .fix("check the weights: those of a run that did not diverge give numbers"));
+    }
     progress(1, 2);
     let difference = prune::max_relative_difference(&masked, &heads(&pruned.compact));
     progress(2, 2);

@@ -88,7 +88,7 @@ impl RunFolder {
             let cause = e.message().split(", expected").next().unwrap_or_default();
             Error::at(config.display(), cause).fix(match started_by(&text).as_deref() {
                 Some(command @ ("train" | "slim")) => format!(
-                    "it is a run of `yoloslim {command}`: go on with yoloslim {command} --resume {}; or undo what was changed",
+                    "it is a run of `yoloslim {command}`: go on with yoloslim {command} --resume {}",
                     path.display()
                 ),
                 _ => "undo what was changed in it, or start a new run".to_owned(),

@@ -58,6 +58,15 @@ pub fn require_absent(path: &Path) -> Result<()> {
     }
 }
 
+/// Fails where a file can't be written, before any work is done for it.
+///
+/// # Errors
+/// The folder takes no files.
+pub fn require_writable(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    draft(folder).map(drop).map_err(|e| cannot("write", path, &e))
+}
+
 /// How the names of temporary files begin.
 const DRAFT: &str = ".yoloslim-";
 

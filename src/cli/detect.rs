@@ -1,5 +1,6 @@
 //! `detect`: the objects of pictures, as a list, as JSON and drawn.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -103,6 +104,9 @@ impl Detect {
         } else {
             term::print(&all.iter().map(line).collect::<String>())?;
             term.note(format!("{} in {read}", counted(all.len(), "object")));
+            if all.is_empty() && self.conf > LOW {
+                term.note(format!("a lower --conf, {LOW} say, shows what the net is less sure of"));
+            }
         }
         if let Some(folder) = self.output.as_ref().filter(|_| !self.json) {
             term.wrote(format!("{read} to {}", folder.display()));
@@ -124,6 +128,11 @@ impl Detect {
             return Next::new("eval").path(cfg).path(weights).data(origin::data(cfg).as_deref());
         }
         let detect = self.paths.iter().fold(Next::new("detect").path(cfg).path(weights), Next::path);
+        let detect = if self.conf == DetectOptions::default().conf {
+            detect
+        } else {
+            detect.with(&format!("--conf {}", self.conf))
+        };
         let named = self.names.iter().fold(detect, |next, names| next.with("--names").path(names));
         // Not beside the pictures, where a data set would take them for its own.
         let folder = beside(&self.paths[0], "found");
@@ -153,6 +162,9 @@ fn names_near(cfg: &Path) -> Option<PathBuf> {
     cfg.ancestors().skip(1).take(2).map(|folder| folder.join(CLASS_NAMES)).find(|path| path.is_file())
 }
 
+/// A confidence at which most nets find something.
+const LOW: f32 = 0.05;
+
 /// Where the drawn pictures go.
 struct Drawings {
     files: Vec<PathBuf>,
@@ -161,15 +173,15 @@ struct Drawings {
 impl Drawings {
     /// Makes the folder and chooses the names, before any work, so that nothing is overwritten.
     fn new(folder: &Path, pictures: &[PathBuf]) -> Result<Self> {
-        let mut files: Vec<PathBuf> = Vec::with_capacity(pictures.len());
+        let (mut files, mut taken) = (Vec::with_capacity(pictures.len()), HashSet::new());
         for picture in pictures {
             let name = Path::new(picture.file_name().unwrap_or_default());
             let mut file = folder.join(name).with_extension("png");
-            if files.contains(&file) {
+            if taken.contains(&file) {
                 // `a.jpeg` beside `a.jpg`, say.
                 file = folder.join(format!("{}.png", name.display()));
             }
-            if files.contains(&file) {
+            if !taken.insert(file.clone()) {
                 return Err(Error::at(picture.display(), "two of the pictures have that name")
                     .fix("draw pictures of equal names one run at a time, each into a folder of its own"));
             }

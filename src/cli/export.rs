@@ -10,7 +10,6 @@ use yoloslim::input_size::InputSize;
 use yoloslim::new_folder::NewFolder;
 use yoloslim_core::export::caffe::{self, CaffeOptions, Dialect, Finding, IMAGE_FOLDER, IMAGE_LIST, Severity};
 use yoloslim_core::export::{Colour, ExportedFile, FoldedNet, darknet, describe_heads, ncnn, onnx, safetensors};
-use yoloslim_core::graph::Graph;
 use yoloslim_core::labels::{self, Split};
 use yoloslim_core::{Error, Network, Result, files};
 
@@ -195,9 +194,10 @@ impl Export {
     fn read(&self, term: Term) -> Result<Network> {
         let mut network = self.net.read(term)?;
         if let Some(InputSize { width, height }) = self.size {
+            let place = |e: Error| e.inside(format!("--size {width}x{height}: {}", self.net.cfg.display()));
+            network.graph = network.graph.resized(&network.cfg, width, height).map_err(place)?;
             network.cfg.net_mut().set("width", width);
             network.cfg.net_mut().set("height", height);
-            network.graph = Graph::from_cfg(&network.cfg).map_err(|e| e.inside(self.net.cfg.display()))?;
         }
         Ok(network)
     }
@@ -229,7 +229,11 @@ impl Export {
         let mut files = vec![ExportedFile { name: format!("{name}.onnx"), bytes }];
         files.push(onnx::describe(&net, name, options)?);
         let outputs = if options.decode { vec![onnx::BOXES.to_owned()] } else { head_names(&net) };
-        let next = format!("in Python: onnxruntime.InferenceSession(\"{name}.onnx\").run(None, {{\"images\": x}})");
+        let file = self.output.clone().unwrap_or_default().join(format!("{name}.onnx"));
+        let next = format!(
+            "in Python: onnxruntime.InferenceSession({:?}).run(None, {{\"images\": x}})",
+            file.display().to_string()
+        );
         Ok(Written { files, outputs, next, ..Written::default() })
     }
 
@@ -287,12 +291,7 @@ impl Export {
             0 => {
                 if !self.json {
                     term.note("no known limit keeps this net off the chip");
-                    let NetArgs { cfg, weights } = &self.net;
-                    let dialect =
-                        if self.caffe.is_for_svp_npu() { "--format caffe --dialect svp_npu" } else { "--format caffe" };
-                    let export =
-                        Next::new("export").path(cfg).path(weights).with(dialect).data(self.caffe.data.as_deref());
-                    term.next(export.output(origin::beside_net(cfg, "caffe")));
+                    term.next(self.in_earnest());
                 }
                 Ok(())
             }
@@ -302,6 +301,19 @@ impl Export {
             )
             .fix("do what is listed for each")),
         }
+    }
+
+    /// What was checked, to be written.
+    fn in_earnest(&self) -> Next {
+        let cfg = &self.net.cfg;
+        let export = Next::typed_without_option("--check").with("--format caffe");
+        let export = match (self.caffe.is_for_svp_npu(), self.caffe.data.is_some()) {
+            (true, _) if std::env::args().any(|word| word.starts_with("--dialect")) => export,
+            (true, _) => export.with("--dialect svp_npu"),
+            (false, true) => export,
+            (false, false) => export.data(origin::data(cfg).as_deref()),
+        };
+        export.output(origin::beside_net(cfg, "caffe"))
     }
 
     fn tell(&self, format: Format, written: Written, term: Term) -> Result<()> {

@@ -49,7 +49,24 @@ struct HeadSummary<'a> {
 }
 
 impl Heads {
+    /// Refuses to write over anything but what it wrote before.
+    fn require_output(&self) -> Result<()> {
+        let bad = |cause: &str, fix: &str| Err(Error::at(self.output.display(), cause).fix(fix));
+        let folder = self.output.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if folder.is_some_and(|folder| !folder.is_dir()) {
+            return bad("its folder is not there", "make it first");
+        }
+        if self.output.is_dir() {
+            return bad("it is a folder", "give the name of a file that ends in .npz");
+        }
+        if self.output.exists() && self.output.extension().is_none_or(|e| e != "npz") {
+            return bad("the file is there already, and only .npz files are written anew", "give another name");
+        }
+        Ok(())
+    }
+
     pub fn run(self, term: Term) -> Result<()> {
+        self.require_output()?;
         let images = read_images(&self.input)?;
         let network = self.net.read(term)?;
         let mut engine = self.engine(&network, images.shape)?;

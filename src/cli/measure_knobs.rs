@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use yoloslim::search::{BlockScore, ByData};
+use yoloslim_core::{Error, Result};
 
 use super::numbers::count;
 
@@ -40,6 +41,15 @@ enum BlockScoreArg {
 }
 
 impl MeasureKnobs {
+    /// Fails where blocks are to be ranked and none goes; `layers` are to go.
+    pub fn check_blocks(&self, layers: usize) -> Result<()> {
+        let ranked = self.block_score.is_some_and(|how| how != BlockScoreArg::Gamma);
+        if ranked && layers == 0 {
+            return Err(Error::at("--block-score", "of no effect: no blocks are to go").fix("give --layers N too"));
+        }
+        Ok(())
+    }
+
     /// What was typed, over what else holds. Paths hold from any folder: a run may go on in another.
     pub fn over(&self, options: ByData) -> ByData {
         let lasting = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());

@@ -38,7 +38,6 @@ mod train;
 mod train_progress;
 mod version;
 
-use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use clap::error::ErrorKind;
@@ -66,8 +65,8 @@ pub struct Cli {
 #[command(next_help_heading = "Everywhere")]
 struct Global {
     /// Threads to use [default: all cores]
-    #[arg(long, global = true, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[arg(long, global = true, value_name = "N", value_parser = numbers::count)]
+    threads: Option<usize>,
     /// cpu, cuda:N, vulkan:N or metal, where the build has it
     #[arg(long, global = true, default_value_t, value_name = "DEVICE")]
     device: Device,
@@ -149,6 +148,7 @@ impl Command {
         match self {
             Self::Train(command) => command.check(),
             Self::Slim(command) => command.check(),
+            Self::Prune(command) => command.check().map_err(|e| e.to_string()),
             Self::Sensitivity(command) => command.check().map_err(|e| e.to_string()),
             Self::Quantize(command) => command.check().map_err(|e| e.to_string()),
             Self::Export(command) => command.check().map_err(|e| e.to_string()),
@@ -186,10 +186,9 @@ pub fn typed() -> Vec<String> {
 }
 
 /// All parallel work runs in rayon's global pool, so that one number bounds it.
-fn start_threads(threads: Option<NonZeroUsize>) -> Result<()> {
-    let number = threads.map_or(0, NonZeroUsize::get);
+fn start_threads(threads: Option<usize>) -> Result<()> {
     rayon::ThreadPoolBuilder::new()
-        .num_threads(number)
+        .num_threads(threads.unwrap_or(0))
         .build_global()
         .map_err(|e| Error::at("--threads", e).fix("give fewer threads"))
 }

@@ -139,7 +139,7 @@ fn measured_elsewhere(measured: &Measured, kernels: &str, threads: usize) -> Opt
     let (then, by) = (&measured.processor, measured.threads);
     Some(format!(
         "was measured with kernels for {then} on {by} threads, and this run has {kernels} on {threads}: its milliseconds \
-         are another machine's; run yoloslim profile measure here"
+         are another machine's; run yoloslim profile measure -o cpu-{threads}.toml --threads {threads}, and name that file"
     ))
 }
 
@@ -240,8 +240,14 @@ impl Fit {
         let found = profile::fit(&start, &nets)?;
         files::write_whole(&self.output, found.profile.to_toml()?.as_bytes())?;
         if !found.kept.is_empty() {
-            let (nets, kept) = (nets.len(), found.kept.join(" and "));
-            term.note(format!("{nets} timed nets do not tell everything: {kept} stayed as in {}", self.profile));
+            let kept = found.kept.join(" and ");
+            term.note(format!("the timed nets do not tell everything: {kept} stayed as in {}", self.profile));
+        }
+        if !found.profile.calibrated {
+            term.warn(
+                "some times are more than 20 % off, so the profile stays marked as uncalibrated: check the milliseconds, or time nets \
+                 that are more alike what will run",
+            );
         }
         let (profile, timed) = (&self.output, &found.profile.timed);
         if self.json {
@@ -269,15 +275,24 @@ fn residuals(timed: &[TimedNet]) -> String {
 impl Measure {
     fn run(self, term: Term) -> Result<()> {
         files::require_absent(&self.output)?;
+        files::require_writable(&self.output)?;
         let bar = term.progress(cpu_profile::points(), "timing layers");
         let profile = cpu_profile::measure(&mut || bar.inc());
         bar.finish_and_clear();
         let profile = profile?;
         files::write_whole(&self.output, profile.to_toml()?.as_bytes())?;
+        if !profile.calibrated {
+            term.warn(format!(
+                "whole nets take more than {:.0} % longer or shorter than the profile predicts, so it is marked as uncalibrated: \
+                 measure again while the machine does nothing else",
+                100.0 * cpu_profile::TOLERANCE
+            ));
+        }
         if self.json {
             let points = cpu_profile::points();
             return term::print_json(&MeasureSummary { profile: &self.output, name: &profile.name, points });
         }
+        term::print(&residuals(&profile.timed))?;
         term.wrote(format!("{}; --profile {0} prunes by it", self.output.display()));
         term.next(Next::new("profile show").path(&self.output).path("CFG"));
         Ok(())

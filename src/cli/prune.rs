@@ -10,7 +10,7 @@ use yoloslim::prove::prove_with;
 use yoloslim::search::{ByData, Work};
 use yoloslim_core::labels::Dataset;
 use yoloslim_core::prune::{self, PruneOptions, PrunePlan};
-use yoloslim_core::{Network, Result};
+use yoloslim_core::{Error, Network, Result};
 
 use super::knobs::Data;
 use super::measure_knobs::MeasureKnobs;
@@ -90,6 +90,14 @@ struct Summary {
 }
 
 impl Prune {
+    /// Fails where an option would be of no effect.
+    pub fn check(&self) -> Result<()> {
+        if self.knobs.wants_means() && self.data.is_none() {
+            return Err(Error::at("--left-behind means", "there are no images to measure them on").fix("give --data"));
+        }
+        self.measured.check_blocks(self.knobs.over(PruneOptions::default()).layers)
+    }
+
     pub fn run(self, term: Term) -> Result<()> {
         let options = self.knobs.over(PruneOptions::default());
         options.check()?;

@@ -35,7 +35,8 @@ pub struct PruneKnobs {
     /// What stands in for removed channels [default: means where there is data, else beta]
     #[arg(long, value_enum, value_name = "WHAT")]
     left_behind: Option<LeftBehindArg>,
-    /// Share of each layer's channels that stays at least, rounded down, and never fewer than one [default: 0.1]
+    /// Share of each layer's channels that stays at least, rounded down to whole multiples, and never fewer than one
+    /// [default: 0.1]
     #[arg(long, value_name = "F", value_parser = part)]
     min_keep: Option<f64>,
     /// Channel counts become multiples of this [default: 1]
@@ -48,7 +49,7 @@ pub struct PruneKnobs {
 /// Budgets hold together; a share of the channels is no budget.
 #[derive(Debug, Args)]
 struct TargetArgs {
-    /// Share of the prunable channels to remove [default: 0.5]
+    /// Share of the prunable channels to remove [default: 0.5; 0 where --layers is all that goes]
     #[arg(long, value_name = "F", conflicts_with_all = ["target_flops", "target_params", "target_latency"], value_parser = part)]
     channels: Option<f64>,
     /// Share of the operations to remove
@@ -140,8 +141,14 @@ impl PruneKnobs {
             || (self.profile.is_some() || self.left_behind.is_some())
     }
 
+    /// Whether --left-behind means was typed.
+    pub fn wants_means(&self) -> bool {
+        matches!(self.left_behind, Some(LeftBehindArg::Means))
+    }
+
     /// What was typed, over what else holds.
     pub fn over(&self, mut options: PruneOptions) -> PruneOptions {
+        let plain = options == PruneOptions::default();
         if let Some(groups) = self.groups {
             (options.groups, options.join) = match groups {
                 GroupsArg::Union => (Groups::Together, Join::Max),
@@ -162,6 +169,9 @@ impl PruneKnobs {
         let mut targets = targets.into_iter().flatten();
         if let Some(target) = targets.next() {
             (options.target, options.also) = (target, targets.collect());
+        } else if self.layers.is_some_and(|layers| layers > 0) && plain {
+            // Whoever names blocks alone does not ask for channels.
+            options.target = Target::Channels(0.0);
         }
         options.profile = self.profile.as_deref().map(lasting).or(options.profile);
         options.layers = self.layers.unwrap_or(options.layers);
@@ -170,6 +180,28 @@ impl PruneKnobs {
         options.multiple_of = self.multiple_of.unwrap_or(options.multiple_of);
         options
     }
+}
+
+/// Options as they are typed: all that differ from the defaults.
+pub fn typed(options: &PruneOptions) -> String {
+    let default = PruneOptions::default();
+    let mut words: Vec<String> =
+        options.targets().map(|target| format!("--{} {}", target.name(), target.value())).collect();
+    let mut add = |differs: bool, option: &str, value: &str| {
+        if differs {
+            words.push(format!("--{option} {value}"));
+        }
+    };
+    options.profile.iter().for_each(|profile| add(options.has_latency(), "profile", profile));
+    add(options.layers != default.layers, "layers", &options.layers.to_string());
+    add(options.groups == Groups::Frozen, "groups", Groups::Frozen.name());
+    add(options.join != default.join, "join", options.join.name());
+    add(options.score != default.score, "score", options.score.name());
+    options.normalise.iter().for_each(|normalise| add(true, "normalise", normalise.name()));
+    add(options.left_behind != default.left_behind, "left-behind", options.left_behind.name());
+    add(options.min_keep.to_bits() != default.min_keep.to_bits(), "min-keep", &options.min_keep.to_string());
+    add(options.multiple_of != default.multiple_of, "multiple-of", &options.multiple_of.to_string());
+    words.join(" ")
 }
 
 /// A profile's name, or its path from anywhere: a run may go on in another folder.

@@ -20,7 +20,7 @@ use yoloslim_core::{Error, Network, Result, files};
 use super::export_knobs::OnnxKnobs;
 use super::knobs::Data;
 use super::net::NetArgs;
-use super::numbers::positive;
+use super::numbers::{count, positive};
 use super::quantize_report::{Accuracy, FineTuning, MOST_LOST, Outcome, Report, STEM};
 use super::train_progress::TrainProgress;
 use crate::term::Term;
@@ -80,12 +80,12 @@ pub struct Quantize {
     #[arg(long)]
     sensitivity: bool,
     /// Train for so many epochs as the quantised net computes, when more than 1 point of mAP@0.5 is lost; the float net
-    /// teaches, and training images that are held out tell whether the tuned net is kept
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    fine_tune_epochs: usize,
-    /// Largest learning rate of that
-    #[arg(long, default_value_t = FINE_TUNE_RATE, value_name = "RATE", value_parser = positive)]
-    fine_tune_lr: f64,
+    /// teaches, and training images that are held out tell whether the tuned net is kept [default: none]
+    #[arg(long, value_name = "N", value_parser = count)]
+    fine_tune_epochs: Option<usize>,
+    /// Largest learning rate of that [default: 0.0001]
+    #[arg(long, value_name = "RATE", value_parser = positive, requires = "fine_tune_epochs")]
+    fine_tune_lr: Option<f64>,
     #[command(flatten)]
     onnx: OnnxKnobs,
     /// Print one JSON document
@@ -291,14 +291,13 @@ impl Quantize {
         folder: &Path,
         term: Term,
     ) -> Result<Option<FineTuning>> {
-        if self.fine_tune_epochs == 0 {
-            return Ok(None);
-        }
+        let Some(epochs) = self.fine_tune_epochs else { return Ok(None) };
         if lost <= MOST_LOST {
             term.note(format!("{:.1} points of mAP@0.5 are lost: fine-tuning is left out", lost * 100.0));
             return Ok(None);
         }
-        let options = quant::fine_tune_options(self.fine_tune_epochs, self.fine_tune_lr, data.train.samples.len());
+        let rate = self.fine_tune_lr.unwrap_or(FINE_TUNE_RATE);
+        let options = quant::fine_tune_options(epochs, rate, data.train.samples.len());
         // Gone when it is dropped: of checkpoints only the result is kept.
         let run = tempfile::tempdir_in(folder).map_err(|e| Error::at(folder.display(), e))?;
         let mut progress = TrainProgress::new(term, options.epochs);

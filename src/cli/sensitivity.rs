@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use yoloslim::detect::NEXT_TO_NOTHING;
 use yoloslim::evidence::{self, Measuring};
 use yoloslim::new_folder::NewFolder;
-use yoloslim::search::{Judge, Sensitivity, measure_sensitivity};
+use yoloslim::search::{Judge, Sensitivity, measure_sensitivity, require_objects};
 use yoloslim_core::labels::{self, Split};
 use yoloslim_core::prune::{self, Criterion, Evidence, PruneOptions};
 use yoloslim_core::{Error, Network, Result, files};
@@ -66,6 +67,9 @@ impl SensitivityCommand {
         let network = self.net.read(term)?;
         let dataset = labels::load(&self.data, &self.split)?;
         labels::check_classes(&dataset, network.graph.classes()).map_err(|e| e.inside(self.data.display()))?;
+        require_objects(&dataset, "sensitivity").map_err(|e| e.inside(self.data.display()))?;
+        // What can't be planned fails here, not after all was measured.
+        prune::rehearse(&network, &options, true)?;
         let measuring = Measuring { images: self.images, threads: rayon::current_num_threads() };
         let gradients = options.score == Criterion::Taylor;
         let bar = term.progress(self.images.min(dataset.samples.len()), "calibrating");
@@ -81,13 +85,16 @@ impl SensitivityCommand {
         };
         let measured = measure_sensitivity(&network, &options, &evidence, &self.ratios, &mut accuracy, &mut progress)?;
         bar.finish_and_clear();
+        if measured.accuracy < NEXT_TO_NOTHING {
+            term.warn("the net finds next to nothing on these images, so that losing parts of it costs nothing: train it first");
+        }
         let by_it = Evidence { factors: Some(measured.factors()), blocks: Some(measured.block_effects()), ..evidence };
-        let plan = prune::plan(&network, &options, &by_it)?;
         measured.save(&folder.path().join("sensitivity.json"))?;
-        plan.save(&folder.path().join("plan.json"))?;
         let table = table(&network, &measured);
         files::write_whole(&folder.path().join("sensitivity.txt"), table.as_bytes())?;
+        let plan = prune::plan(&network, &options, &by_it).and_then(|plan| plan.save(&folder.path().join("plan.json")));
         folder.finish()?;
+        plan?;
         if self.json {
             return term::print_json(&measured);
         }

@@ -1,11 +1,13 @@
 //! `slim`: the whole pipeline, from a net and a data set to a slim net.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use yoloslim::detect::NEXT_TO_NOTHING;
 use yoloslim::journal::new_record;
 use yoloslim::report::REPORT;
 use yoloslim::run_folder::{RunConfig, RunFolder};
+use yoloslim::shell;
 use yoloslim::slim::{PICTURE, Pipeline, Progress, RECORD, SlimOptions, table};
 use yoloslim::train::Strength;
 use yoloslim::workers::Workers;
@@ -132,10 +134,10 @@ impl Slim {
         }
         term::print(&table(&record))?;
         let path = folder.path().display();
-        term.note(format!("what was won and lost: {path}/{REPORT}, for a browser; also: tensorboard --logdir {path}"));
+        let board = shell::line(&["tensorboard", "--logdir", &path.to_string()]);
+        term.note(format!("what was won and lost: {path}/{REPORT}, for a browser; also: {board}"));
         term.wrote(format!("{path}/slim.cfg, {path}/slim.weights and {path}/{PICTURE}"));
-        let export = Next::new("export").net(folder.path(), "slim").with("--format onnx");
-        term.next(export.output(beside(folder.path(), "onnx")));
+        term.next(next(&record, folder.path(), &config));
         Ok(())
     }
 
@@ -154,6 +156,7 @@ impl Slim {
         self.distil.apply(&mut options.train.distil)?;
         options.teach &= !self.no_teacher;
         options.prune = self.prune.over(options.prune);
+        self.measured.check_blocks(options.prune.layers)?;
         options.by_data = self.measured.over(options.by_data);
         options.check()?;
         strategy_has_effect(self.stages.sparsity_strategy, options.sparsity.s == Strength::AUTO)
@@ -181,6 +184,23 @@ impl Slim {
         folder.name_classes(&data.train.names)?;
         Ok((folder, start, config, data))
     }
+}
+
+/// A slim net goes to its runtime; one that finds next to nothing is trained on.
+fn next(record: &RunRecord, run: &Path, config: &RunConfig<SlimOptions>) -> Next {
+    let result = record.result.as_ref().and_then(|name| record.stage(name)).or(record.stages.last());
+    let map50 = result.and_then(|stage| stage.evaluation.as_ref()?.map50);
+    if map50.is_some_and(|map50| map50 < NEXT_TO_NOTHING) {
+        let more = format!("--epochs {}", 2 * config.options.fine_tune_epochs.max(50));
+        return Next::new("train").net(run, "slim").data(Some(&config.data)).with(&more).output(beside(run, "more"));
+    }
+    let format = match config.options.prune.profile.as_deref() {
+        Some(chip) if chip.starts_with("hi35") => "caffe",
+        _ => "onnx",
+    };
+    let export = Next::new("export").net(run, "slim").with(&format!("--format {format}"));
+    let export = if format == "caffe" { export.data(Some(&config.data)) } else { export };
+    export.output(beside(run, format))
 }
 
 /// The record of what earlier processes did, or a new one.

@@ -28,6 +28,10 @@ pub fn read_images(path: &Path) -> Result<Images> {
     if file.order() != Order::C {
         return Err(bad("it is in Fortran order".to_owned()));
     }
+    let numbers = shape.iter().try_fold(1_usize, |product, n| product.checked_mul(*n));
+    if numbers.is_none_or(|n| n == 0 || n > isize::MAX as usize / 4) {
+        return Err(bad(format!("an array of {shape:?} holds no images")));
+    }
     let dtype = file.dtype().descr();
     let values = file.into_vec::<f32>().map_err(|e| bad(format!("cannot read {dtype} as float32: {e}")))?;
     Ok(Images { shape, values })
@@ -84,6 +88,8 @@ mod tests {
         for (bytes, wanted) in [
             (b"not numpy".to_vec(), "no .npy file"),
             (npy(&[2], &[1.0, 2.0]), "1 dimensions"),
+            (npy(&[1, 3, 0, 0], &[]), "holds no images"),
+            (npy(&[0, 3, 8, 8], &[]), "holds no images"),
             (whole[..whole.len() - 1].to_vec(), "cannot read"),
         ] {
             let message = read(&bytes).unwrap_err().to_string();

@@ -8,10 +8,11 @@ use yoloslim::detect::{DetectOptions, Detector};
 use yoloslim::journal::{End, Journal};
 use yoloslim::report::REPORT;
 use yoloslim::run_folder::{RunConfig, RunFolder};
+use yoloslim::shell;
 use yoloslim::train::distil::read_teacher;
 use yoloslim::train::{self, Event, Interrupt, Job, Rates, Sparsity, Strategy, Strength, TrainOptions, Trained, hyp};
 use yoloslim::workers::Workers;
-use yoloslim_core::prune::{self, Evidence, PruneOptions};
+use yoloslim_core::prune;
 use yoloslim_core::record::RunRecord;
 use yoloslim_core::{Error, Network, Result};
 
@@ -22,7 +23,7 @@ use super::loss_knobs::LossKnobs;
 use super::net::{LEARNT, is_slim, read_graph};
 use super::numbers::count;
 use super::profile::warn_if_uncalibrated;
-use super::prune_knobs::PruneKnobs;
+use super::prune_knobs::{self, PruneKnobs};
 use super::slim::read_or_begin;
 use super::train_progress::TrainProgress;
 use crate::term::{self, Next, Term, beside};
@@ -182,7 +183,8 @@ impl Train {
         }
         term::print(&yoloslim::slim::table(record))?;
         let path = folder.path().display();
-        term.note(format!("how it went: {path}/{REPORT}, for a browser; also: tensorboard --logdir {path}"));
+        let board = shell::line(&["tensorboard", "--logdir", &path.to_string()]);
+        term.note(format!("how it went: {path}/{REPORT}, for a browser; also: {board}"));
         let best = if folder.path().join("best.weights").is_file() { " (best.* scored highest on val)" } else { "" };
         term.wrote(format!("{path}/last.cfg and last.weights{best}"));
         let map50 = record.stages.last().and_then(|s| s.evaluation.as_ref()).and_then(|e| e.map50);
@@ -264,6 +266,17 @@ impl Train {
         }
         options.epochs = self.epochs.unwrap_or(options.epochs);
         options.check()?;
+        if let Some(schedule) = &options.darknet {
+            let images = data.train.samples.len();
+            let updates = options.epochs * images.div_ceil(options.batch * options.accumulate);
+            if updates <= schedule.burn_in {
+                term.warn(format!(
+                    "the {updates} updates of this run end within burn_in={}, in which the rate rises from nothing: set burn_in to a \
+                     tenth of them, or train longer",
+                    schedule.burn_in
+                ));
+            }
+        }
         if options.patience.is_some() && data.val.samples.iter().all(|sample| sample.objects.is_empty()) {
             return Err(Error::at("--patience", "the validation images hold no objects to measure accuracy by")
                 .fix("label some, or leave --patience out"));
@@ -272,7 +285,7 @@ impl Train {
         train::check_inputs(&start, teacher, &data.train, &options, workers)?;
         if let Some(target) = &options.target {
             // A target out of reach fails here, not when it is planned for.
-            prune::plan(&start, &target.without_evidence(), &Evidence::default())?;
+            prune::rehearse(&start, target, false)?;
             if target.has_latency() {
                 warn_if_uncalibrated(&target.latency_profile()?, term);
             }
@@ -307,19 +320,22 @@ impl Train {
         let Rates { tried, suggested } = rates;
         let lines = tried.iter().map(|tried| format!("{:.2e}  {:.4}\n", tried.rate, tried.loss));
         crate::term::print(&format!("rate      loss\n{}", lines.collect::<String>()))?;
-        term.note(format!("the loss falls fastest at {suggested:.1e}: a good --lr is there or a little below"));
-        term.next(Next::typed_without("--find-lr").with(&format!("--lr {suggested:.1e}")).output("run"));
+        let next = Next::typed_without("--find-lr");
+        let next = match suggested {
+            Some(rate) => {
+                term.note(format!("a good --lr is {rate:.1e}, a tenth of the rate at which the loss was least"));
+                next.with(&format!("--lr {rate:.1e}"))
+            }
+            None => {
+                term.note(
+                    "the loss never fell clearly within these updates: the default rate is as good a guess as any",
+                );
+                next
+            }
+        };
+        term.next(next.output("run"));
         Ok(())
     }
-}
-
-/// Targets as `prune` takes them.
-fn typed_targets(options: &PruneOptions) -> String {
-    let mut words: Vec<String> =
-        options.targets().map(|target| format!("--{} {}", target.name(), target.value())).collect();
-    words
-        .extend(options.profile.iter().filter(|_| options.has_latency()).map(|profile| format!("--profile {profile}")));
-    words.join(" ")
 }
 
 /// Fails where a strategy is typed though the controller decides when it acts on what.
@@ -336,7 +352,7 @@ fn next(config: &RunConfig<TrainOptions>, typed: Option<&Path>, run: &Path, map5
     let data = Some(typed.unwrap_or(&config.data));
     // Not the best: what the validation images have chosen is not measured by them any more.
     let stem = "last";
-    let target = config.options.target.as_ref().map_or_else(|| "--target-flops 0.7".to_owned(), typed_targets);
+    let target = config.options.target.as_ref().map_or_else(|| "--target-flops 0.7".to_owned(), prune_knobs::typed);
     if map50.is_some_and(|map50| map50 < LEARNT) {
         let more = format!("--epochs {}", config.options.epochs * 2);
         return Next::new("train").net(run, "last").data(data).with(&more).output(beside(run, "more"));
@@ -363,7 +379,7 @@ pub fn absolute(path: &std::path::Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use yoloslim_core::prune::{PruneOptions, Target};
+    use yoloslim_core::prune::{Groups, Normalise, PruneOptions, Target};
 
     #[test]
     fn what_comes_next_depends_on_what_was_trained() {
@@ -373,10 +389,24 @@ mod tests {
         let sparse = TrainOptions { sparsity: Some(Sparsity::auto()), ..TrainOptions::default() };
         let target = Some(PruneOptions { target: Target::Params(0.4), ..PruneOptions::default() });
         let aimed = TrainOptions { target, ..sparse.clone() };
+        let frozen = Some(PruneOptions {
+            target: Target::Flops(0.5),
+            layers: 2,
+            groups: Groups::Frozen,
+            normalise: Some(Normalise::None),
+            min_keep: 0.3,
+            multiple_of: 4,
+            ..PruneOptions::default()
+        });
+        let held = TrainOptions { target: frozen, ..sparse.clone() };
+        let holds =
+            "--target-flops 0.5 --layers 2 --groups frozen --normalise none --min-keep 0.3 --multiple-of 4 -o run-slim";
+        let as_held = format!("prune run/last.cfg run/last.weights --data D {holds}");
         for (cfg, options, wanted) in [
             ("a.cfg", TrainOptions::default(), "train run/last.cfg run/last.weights --data D --sparsity auto"),
             ("a.cfg", sparse, "prune run/last.cfg run/last.weights --data D --target-flops 0.7 -o run-slim"),
             ("a.cfg", aimed, "prune run/last.cfg run/last.weights --data D --target-params 0.4 -o run-slim"),
+            ("a.cfg", held, as_held.as_str()),
             (slim.to_str().unwrap(), TrainOptions::default(), "export run/last.cfg run/last.weights --format onnx"),
         ] {
             let command = ["yoloslim", "train", cfg].map(str::to_owned).to_vec();

@@ -27,4 +27,4 @@ pub use inference::{InferenceBatch, InferenceBatches};
 pub use letterbox::letterbox;
 pub use loader::{Epoch, Loader, LoaderOptions};
 pub use share::Share;
-pub use spread::{spread, spread_samples};
+pub use spread::{spread, spread_over, spread_samples};

@@ -12,9 +12,15 @@ pub fn spread(dataset: &Dataset, count: usize) -> Vec<PathBuf> {
 
 /// So many samples, or all, spread evenly over the data set; at least one, if there is one.
 pub fn spread_samples(dataset: &Dataset, count: usize) -> impl Iterator<Item = &Sample> {
-    let all = dataset.samples.len();
-    let count = count.clamp(all.min(1), all);
-    (0..count).map(move |i| &dataset.samples[i * all / count])
+    let all: Vec<&Sample> = dataset.samples.iter().collect();
+    spread_over(&all, count).into_iter()
+}
+
+/// So many of a list, or all, spread evenly over it; at least one, if there is one.
+#[must_use]
+pub fn spread_over<T: Clone>(all: &[T], count: usize) -> Vec<T> {
+    let count = count.clamp(all.len().min(1), all.len());
+    (0..count).map(|i| all[i * all.len() / count].clone()).collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use yoloslim_core::{Network, Result};
 use super::Simulation;
 use super::simulation::take_activations;
 use crate::data::InferenceBatches;
+use crate::data::spread_over;
 use crate::model::Predictor;
 
 /// Images that means are measured on, all in one forward pass.
@@ -27,8 +28,7 @@ pub(super) fn correct_biases(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<()> {
     let (mut done, of) = (0, network.graph.convolutions().count());
-    let step = paths.len().div_ceil(IMAGES).max(1);
-    let some: Vec<PathBuf> = paths.iter().step_by(step).cloned().collect();
+    let some = spread_over(paths, IMAGES);
     let (input, threads) = (network.graph.input, rayon::current_num_threads());
     for batch in InferenceBatches::new(some, input.width, input.height, IMAGES, threads)? {
         let batch = batch?;

@@ -8,6 +8,7 @@ use yoloslim_core::Result;
 
 use super::Calibrated;
 use crate::data::InferenceBatches;
+use crate::data::spread_over;
 use crate::model::{Engine, HeadMap, Predictor};
 
 /// Images that heads are compared on.
@@ -36,8 +37,7 @@ pub fn sensitivity(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<LayerSensitivity>> {
     let network = &calibrated.network;
-    let step = paths.len().div_ceil(IMAGES).max(1);
-    let some: Vec<PathBuf> = paths.iter().step_by(step).cloned().collect();
+    let some = spread_over(paths, IMAGES);
     let (input, threads) = (network.graph.input, rayon::current_num_threads());
     let batches: Vec<_> =
         InferenceBatches::new(some, input.width, input.height, IMAGES, threads)?.collect::<Result<_>>()?;

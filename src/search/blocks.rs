@@ -24,21 +24,30 @@ pub fn block_effects(
     paths: Vec<PathBuf>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<BTreeMap<usize, f64>> {
-    let removable: Vec<usize> =
-        blocks::blocks(network, None).iter().filter(|b| b.form.is_ok()).map(|b| b.shortcut).collect();
+    let removable = removable(network);
     let measured =
         |network: &Network| heads(&reestimate_statistics(network, paths.clone(), &mut |_| {})?, paths.clone());
     let whole = measured(network)?;
     let mut effects = BTreeMap::new();
     for (done, shortcut) in removable.iter().enumerate() {
-        let effect = |other: &usize| (*other, if other == shortcut { 0.0 } else { 1.0 });
-        let alone = Evidence { blocks: Some(removable.iter().map(effect).collect()), ..Evidence::default() };
-        let only = PruneOptions { target: Target::Channels(0.0), layers: 1, ..PruneOptions::default() };
-        let slim = prune::apply(network, &prune::plan(network, &only, &alone)?)?.compact;
+        let slim = without(network, &removable, *shortcut)?;
         effects.insert(*shortcut, relative_change(&whole, &measured(&slim)?));
         progress(done + 1);
     }
     Ok(effects)
+}
+
+/// The residual blocks that can go, by their shortcuts' layers.
+pub(super) fn removable(network: &Network) -> Vec<usize> {
+    blocks::blocks(network, None).iter().filter(|b| b.form.is_ok()).map(|b| b.shortcut).collect()
+}
+
+/// The net without one of its `removable` blocks, and all else as it is.
+pub(super) fn without(network: &Network, removable: &[usize], shortcut: usize) -> Result<Network> {
+    let effect = |other: &usize| (*other, if *other == shortcut { 0.0 } else { 1.0 });
+    let alone = Evidence { blocks: Some(removable.iter().map(effect).collect()), ..Evidence::default() };
+    let only = PruneOptions { target: Target::Channels(0.0), layers: 1, ..PruneOptions::default() };
+    Ok(prune::apply(network, &prune::plan(network, &only, &alone)?)?.compact)
 }
 
 /// All values of all heads over all images, in order.

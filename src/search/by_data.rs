@@ -120,7 +120,8 @@ impl ByData {
         evidence.factors = sensitivity.as_ref().map(Sensitivity::factors);
         evidence.blocks = match (self.block_score, sensitivity, train) {
             (BlockScore::Accuracy, Some(sensitivity), _) => Some(sensitivity.block_effects()),
-            (BlockScore::Heads, _, Some(train)) => {
+            // A step of several may take none.
+            (BlockScore::Heads, _, Some(train)) if options.layers > 0 => {
                 let of = blocks::blocks(network, None).iter().filter(|block| block.form.is_ok()).count();
                 let mut progress = |done| observe(Work { what: "removing each block", done, of });
                 Some(block_effects(network, spread(train, self.images), &mut progress)?)
@@ -145,10 +146,7 @@ impl ByData {
         let Some(train) = train.filter(|_| self.candidates > 1) else {
             return Ok(Choice { plan: prune::plan(network, options, evidence)?, tried: Vec::new() });
         };
-        if train.samples.iter().all(|sample| sample.objects.is_empty()) {
-            return Err(Error::at("--candidates", "the training images hold no objects to judge plans by")
-                .fix("give labelled images, or --candidates 1"));
-        }
+        require_objects(train, "--candidates")?;
         let judge = Judge::new(train, self.images);
         let mut accuracy = |slim: &Network| match self.keep_statistics {
             true => judge.accuracy(slim),
@@ -178,6 +176,17 @@ impl ByData {
         let read = |path: &Path| Sensitivity::load_for(path, network);
         self.sensitivity.as_deref().map(read).transpose()
     }
+}
+
+/// Fails where there is nothing that accuracy could be measured by.
+///
+/// # Errors
+/// Images without a single object; `place` is what asks for them.
+pub fn require_objects(images: &Dataset, place: &str) -> Result<()> {
+    if images.samples.iter().all(|sample| sample.objects.is_empty()) {
+        return Err(Error::at(place, "the images hold no objects to judge nets by").fix("give labelled images"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

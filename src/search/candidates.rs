@@ -73,7 +73,10 @@ fn variants<'a>(
     seed: u64,
 ) -> impl Iterator<Item = (String, PruneOptions, Evidence)> + 'a {
     let asked = std::iter::once(("as asked".to_owned(), options.clone(), evidence.clone()));
-    let scores = Criterion::ALL.into_iter().flat_map(|score| Normalise::ALL.map(|normalise| (score, normalise)));
+    // Every score once as it suits it, before any in another way.
+    let suiting = Criterion::ALL.into_iter().map(|score| (score, score.normalise()));
+    let every = Criterion::ALL.into_iter().flat_map(|score| Normalise::ALL.map(|normalise| (score, normalise)));
+    let scores = suiting.chain(every.filter(|(score, normalise)| *normalise != score.normalise()));
     let others = scores.filter(move |(score, normalise)| {
         let same = (*score, *normalise) == (options.score, options.normalise());
         let possible = *normalise != Normalise::Cost || !matches!(options.target, Target::Channels(_));
@@ -140,7 +143,7 @@ mod tests {
     fn no_plan_is_judged_twice_and_a_variant_out_of_reach_is_passed_over() {
         let mut network = Network::initialise(Cfg::parse(CFG.as_bytes()).unwrap(), 1).unwrap();
         // With constants that show, how narrow a net can get depends on which channels a score takes.
-        network.conv_mut(0).bias[..2].fill(1.0);
+        network.conv_mut(0).bias[12..].fill(1.0);
         let narrow = |factor: f32| {
             let factors = Some(BTreeMap::from([(0, factor), (1, 1.0)]));
             Evidence { factors, ..Evidence::default() }
@@ -152,7 +155,21 @@ mod tests {
             assert!(found[..i].iter().all(|b| !takes(&b.plan).eq(takes(&a.plan))), "{} is there twice", a.name);
         }
         assert!(found.len() < 40, "there are not so many plans");
-        let out_of_reach = PruneOptions { target: Target::Flops(0.99), ..options };
+        let out_of_reach = PruneOptions { target: Target::Flops(0.99), ..options.clone() };
         assert!(search(&network, &out_of_reach, &narrow(1.0), (4, 7), &mut |_| Ok(0.0), &mut |_| {}).is_err());
+        // Between what the net can do as asked and what another variant can.
+        let reaches = |options: &PruneOptions| prune::plan(&network, options, &narrow(1.0)).is_ok();
+        let between = (1..400).map(|thousandth| {
+            let target = Target::Flops(f64::from(thousandth) / 1000.0);
+            PruneOptions { target, ..options.clone() }
+        });
+        let evidence = narrow(1.0);
+        let fails = |options: &PruneOptions| {
+            let options = options.clone();
+            variants(&network, &options, &evidence, 7).take(40).any(|(_, o, e)| prune::plan(&network, &o, &e).is_err())
+        };
+        let options = between.clone().find(|options| reaches(options) && fails(options)).expect("there is one");
+        let found = search(&network, &options, &evidence, (40, 7), &mut |_| Ok(0.0), &mut |_| {}).unwrap();
+        assert!(!found.is_empty() && found[0].name == "as asked");
     }
 }

@@ -10,7 +10,7 @@ mod judge;
 mod sensitivity;
 
 pub use blocks::block_effects;
-pub use by_data::{BlockScore, ByData, Choice, Work};
+pub use by_data::{BlockScore, ByData, Choice, Work, require_objects};
 pub use candidates::{Candidate, search};
 pub use judge::Judge;
 pub use sensitivity::{BlockSensitivity, GroupSensitivity, Sensitivity, measure_sensitivity};

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use yoloslim_core::prune::channels::Channels;
 use yoloslim_core::prune::plan::fingerprint;
 use yoloslim_core::prune::scores::Scores;
-use yoloslim_core::prune::{self, Evidence, Normalise, PruneOptions, Target, blocks};
+use yoloslim_core::prune::{self, Evidence, Normalise, PruneOptions, Target};
 use yoloslim_core::{Error, Network, Result, files};
+
+use super::blocks::{removable, without};
 
 /// A loss of accuracy that counts as none: below it, groups are told apart by noise.
 const NOISE: f64 = 0.002;
@@ -55,14 +57,21 @@ pub struct BlockSensitivity {
 
 impl Sensitivity {
     /// What the scores of each layer are multiplied by in a plan: the mean loss of its group, as a share of that of all
-    /// groups. Every group keeps a little of it, for a loss below the noise is not none.
+    /// groups. Every group keeps a little of it, for a loss below the noise is not none. A layer that writes for two groups
+    /// counts by the one that costs more.
     #[must_use]
     pub fn factors(&self) -> BTreeMap<usize, f32> {
         let mean = |losses: &[f64]| losses.iter().map(|l| l.max(0.0)).sum::<f64>() / losses.len().max(1) as f64 + NOISE;
         let all: Vec<f64> = self.groups.iter().map(|group| mean(&group.losses)).collect();
         let whole = all.iter().sum::<f64>() / all.len().max(1) as f64;
-        let groups = self.groups.iter().zip(&all);
-        groups.flat_map(|(group, loss)| group.layers.iter().map(move |layer| (*layer, (loss / whole) as f32))).collect()
+        let mut factors = BTreeMap::new();
+        for (group, loss) in self.groups.iter().zip(&all) {
+            for layer in &group.layers {
+                let factor = factors.entry(*layer).or_insert(0.0_f32);
+                *factor = factor.max((loss / whole) as f32);
+            }
+        }
+        factors
     }
 
     /// The losses of blocks, to rank them by.
@@ -116,12 +125,12 @@ pub fn measure_sensitivity(
     judge: &mut dyn FnMut(&Network) -> Result<f64>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Sensitivity> {
-    // Within a group scores need not be compared with those of other layers.
+    // Within a group scores need not be compared with those of other layers, and what a ratio says goes.
     let normalise = Some(Normalise::None);
-    let whole = PruneOptions { layers: 0, multiple_of: 1, also: Vec::new(), normalise, ..options.clone() };
+    let whole =
+        PruneOptions { layers: 0, multiple_of: 1, min_keep: 0.0, also: Vec::new(), normalise, ..options.clone() };
     let groups = groups(network, &whole, evidence);
-    let removable: Vec<usize> =
-        blocks::blocks(network, None).iter().filter(|b| b.form.is_ok()).map(|b| b.shortcut).collect();
+    let removable = removable(network);
     let total = 1 + groups.len() * ratios.len() + removable.len();
     let mut done = 0;
     let mut measure = |network: &Network| {
@@ -152,10 +161,7 @@ pub fn measure_sensitivity(
         measured.groups.push(GroupSensitivity { layers, place, channels, losses });
     }
     for shortcut in &removable {
-        let effect = |other: &usize| (*other, if other == shortcut { 0.0 } else { 1.0 });
-        let alone = Evidence { blocks: Some(removable.iter().map(effect).collect()), ..evidence.clone() };
-        let only = PruneOptions { target: Target::Channels(0.0), layers: 1, ..whole.clone() };
-        let slim = prune::apply(network, &prune::plan(network, &only, &alone)?)?.compact;
+        let slim = without(network, &removable, *shortcut)?;
         measured.blocks.push(BlockSensitivity { shortcut: *shortcut, loss: accuracy - measure(&slim)? });
     }
     Ok(measured)

@@ -108,7 +108,7 @@ impl Pipeline<'_> {
             0 => baseline,
             _ => {
                 let first = Step { number: 1, of: o.iterations };
-                let options = o.sparse(first.options(&o.prune, &baseline.graph, &baseline.graph)?);
+                let options = o.sparse(first.options(&o.prune, &baseline, &baseline)?);
                 self.stage("sparse", Some(o.sparse_epochs), record, observe, |observe| {
                     self.train_stage(baseline, "sparse", &options, observe)
                 })?
@@ -132,10 +132,10 @@ impl Pipeline<'_> {
     /// of the one before is the result. Of the first step it is its own, for there is none before.
     fn prune_and_fine_tune(&self, start: Network, record: &mut RunRecord, observe: &mut Observer) -> Result<Network> {
         let o = self.options;
-        let (original, mut best) = (start.graph.clone(), start);
+        let (original, mut best) = (start.clone(), start);
         for number in 1..=o.iterations {
             let step = Step { number, of: o.iterations };
-            let (name, options) = (step.name("pruned"), step.options(&o.prune, &original, &best.graph)?);
+            let (name, options) = (step.name("pruned"), step.options(&o.prune, &original, &best)?);
             let pruned =
                 self.stage(&name, None, record, observe, |observe| self.prune_stage(&best, &options, &name, observe))?;
             let (slim, last) = match o.fine_tune_epochs {
@@ -146,7 +146,7 @@ impl Pipeline<'_> {
                     let fine_tune = match step.next() {
                         // What comes next is drawn to zero meanwhile: without, it would grow again.
                         Some(next) if o.sparse_epochs > 0 => {
-                            let target = next.options(&o.prune, &original, &pruned.graph)?;
+                            let target = next.options(&o.prune, &original, &pruned)?;
                             o.fine_tune_sparse(epochs, target)
                         }
                         _ => TrainOptions { epochs, ..o.fine_tune() },
@@ -166,6 +166,13 @@ impl Pipeline<'_> {
                 record.result = Some(last);
             }
             if standing.stops() {
+                if number < o.iterations {
+                    let left = format!(
+                        "the steps ended after {number} of {}: the net is wider than was asked for",
+                        o.iterations
+                    );
+                    observe(Progress::Warning(&left));
+                }
                 break;
             }
         }

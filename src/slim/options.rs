@@ -1,11 +1,13 @@
 //! What the whole pipeline is told: `slim.toml`.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use yoloslim_core::labels::Dataset;
-use yoloslim_core::prune::blocks::{self, Block};
-use yoloslim_core::prune::{self, Evidence, PruneOptions};
+use yoloslim_core::prune::{self, PruneOptions};
 use yoloslim_core::{Error, Network, Result};
 
+use super::steps::Step;
 use crate::search::{BlockScore, ByData};
 use crate::train::distil::{self, DistilOptions, HintLayer, TeacherFiles};
 use crate::train::{self, Sparsity, TrainOptions};
@@ -97,12 +99,16 @@ impl SlimOptions {
             let named = distil.teacher.as_ref().map(TeacherFiles::read).transpose()?;
             distil::check(named.as_ref().map_or(&start.graph, |teacher| &teacher.graph), &start.graph, distil)?;
         }
-        // Blocks that have no gamma may go when their effect is measured.
         let measured = self.by_data.block_score != BlockScore::Gamma;
-        let effect = |block: &Block| block.form.is_ok().then_some((block.shortcut, 0.0));
-        let effects = || blocks::blocks(start, None).iter().filter_map(effect).collect();
-        let evidence = Evidence { blocks: measured.then(effects), ..Evidence::default() };
-        prune::plan(start, &self.prune.without_evidence(), &evidence).map(|_| ())
+        let mut network = Cow::Borrowed(start);
+        for number in 1..=self.iterations {
+            let step = Step { number, of: self.iterations };
+            let plan = prune::rehearse(&network, &step.options(&self.prune, start, &network)?, measured)?;
+            if step.next().is_some() {
+                network = Cow::Owned(prune::apply(&network, &plan)?.compact);
+            }
+        }
+        Ok(())
     }
 
     /// Checks that all trainings fit the images, before the first of them.

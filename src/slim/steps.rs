@@ -1,9 +1,9 @@
 //! The way to a target in several steps: how far each pruning goes.
 
-use yoloslim_core::graph::Graph;
-use yoloslim_core::prune::channels::{Channels, Class};
-use yoloslim_core::prune::{Groups, PruneOptions, Target};
-use yoloslim_core::{Result, cost};
+use yoloslim_core::prune::channels::Channels;
+use yoloslim_core::prune::scores::Scores;
+use yoloslim_core::prune::{Evidence, PruneOptions, Target};
+use yoloslim_core::{Network, Result, cost};
 
 /// A step of several; the first is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +32,14 @@ impl Step {
     ///
     /// # Errors
     /// A profile that can't be read.
-    pub fn options(self, options: &PruneOptions, original: &Graph, current: &Graph) -> Result<PruneOptions> {
+    pub fn options(self, options: &PruneOptions, original: &Network, current: &Network) -> Result<PruneOptions> {
         let profile = if options.has_latency() { Some(options.latency_profile()?) } else { None };
         let of_step = |target: Target| {
-            let price = |graph: &Graph| match (target, &profile) {
-                (Target::Flops(_), _) => cost::flops(graph),
-                (Target::Params(_), _) => cost::parameters(graph) as f64,
-                (Target::Latency(_), Some(profile)) => profile.milliseconds(graph),
-                _ => prunable(graph, options.groups) as f64,
+            let price = |network: &Network| match (target, &profile) {
+                (Target::Flops(_), _) => cost::flops(&network.graph),
+                (Target::Params(_), _) => cost::parameters(&network.graph) as f64,
+                (Target::Latency(_), Some(profile)) => profile.milliseconds(&network.graph),
+                _ => prunable(network, options) as f64,
             };
             self.target(target, price(original), price(current))
         };
@@ -73,17 +73,16 @@ impl Step {
 }
 
 /// Classes of channels that may go.
-fn prunable(graph: &Graph, groups: Groups) -> usize {
-    let may_go = |class: &&Class| class.protected.is_none() && !(groups == Groups::Frozen && class.tied);
-    Channels::of(graph).classes.iter().filter(may_go).count()
+fn prunable(network: &Network, options: &PruneOptions) -> usize {
+    let channels = Channels::of(&network.graph);
+    Scores::of(network, &channels, &options.without_evidence(), &Evidence::default()).candidates.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use yoloslim_core::Network;
     use yoloslim_core::darknet::Cfg;
-    use yoloslim_core::prune::{self, Evidence};
+    use yoloslim_core::prune;
 
     #[test]
     fn the_last_step_arrives_at_the_target_and_no_step_is_much_longer_than_another() {
@@ -93,7 +92,7 @@ mod tests {
         let options = PruneOptions { target: Target::Flops(0.8), ..PruneOptions::default() };
         let (mut network, mut shares) = (first.clone(), Vec::new());
         for number in 1..=3 {
-            let step = Step { number, of: 3 }.options(&options, &first.graph, &network.graph).unwrap();
+            let step = Step { number, of: 3 }.options(&options, &first, &network).unwrap();
             let Target::Flops(share) = step.target else { panic!("{:?}", step.target) };
             shares.push(share);
             let plan = prune::plan(&network, &step, &Evidence::default()).unwrap();
@@ -109,21 +108,48 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_of_the_last_step_is_the_one_asked_for_and_shares_of_channels_count_what_may_go() {
+    fn the_floor_of_the_last_step_is_the_one_asked_for_but_for_rounding_and_shares_of_channels_count_what_may_go() {
         let c = "[convolutional]\nbatch_normalize=1\nfilters=100\nsize=1\nactivation=leaky\n";
         let head = "[convolutional]\nfilters=7\nactivation=linear\n[yolo]\nmask=0\nanchors=4,4\nclasses=2\n";
         let cfg = format!("[net]\nwidth=16\nheight=16\n{c}{c}{head}");
         let mut network = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap();
-        let first = network.graph.clone();
+        let first = network.clone();
         let options = PruneOptions { target: Target::Channels(0.8), min_keep: 0.15, ..PruneOptions::default() };
         for number in 1..=3 {
-            let step = Step { number, of: 3 }.options(&options, &first, &network.graph).unwrap();
+            let step = Step { number, of: 3 }.options(&options, &first, &network).unwrap();
             let plan = prune::plan(&network, &step, &Evidence::default()).unwrap();
             network = prune::apply(&network, &plan).unwrap().compact;
         }
         let filters: Vec<usize> = network.graph.convolutions().map(|(_, c)| c.filters).collect();
         assert!((40..=43).contains(&(filters[0] + filters[1])), "{filters:?}");
         assert!(filters[..2].iter().all(|filters| *filters >= 14), "{filters:?}");
+    }
+
+    #[test]
+    fn multiples_hold_no_step_back_and_channels_without_a_score_count_for_no_share() {
+        let c = "[convolutional]\nbatch_normalize=1\nfilters=32\nsize=3\npad=1\nactivation=leaky\n";
+        let cfg = format!("[net]\nwidth=16\nheight=16\n{c}{c}[convolutional]\nfilters=7\nactivation=linear\n");
+        let first = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap();
+        let arrive = |options: &PruneOptions, first: &Network, of: usize| {
+            let mut network = first.clone();
+            for number in 1..=of {
+                let step = Step { number, of }.options(options, first, &network).unwrap();
+                network = prune::apply(&network, &prune::plan(&network, &step, &Evidence::default()).unwrap())
+                    .unwrap()
+                    .compact;
+            }
+            network.graph.convolutions().map(|(_, c)| c.filters).collect::<Vec<_>>()
+        };
+        let flops = PruneOptions { target: Target::Flops(0.5), multiple_of: 16, ..PruneOptions::default() };
+        assert_eq!(arrive(&flops, &first, 5), [16, 16, 7]);
+        let plain = c.replace("batch_normalize=1\n", "");
+        let mixed = net_of(&format!("[net]\nwidth=16\nheight=16\n{c}{plain}[convolutional]\nfilters=7\n"));
+        let half = PruneOptions { target: Target::Channels(0.5), ..PruneOptions::default() };
+        assert_eq!([1, 2, 4].map(|of| arrive(&half, &mixed, of)[0]), [16, 16, 16]);
+    }
+
+    fn net_of(cfg: &str) -> Network {
+        Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap()
     }
 
     #[test]
@@ -135,7 +161,7 @@ mod tests {
         let options = PruneOptions { target, also, ..PruneOptions::default() };
         let mut network = first.clone();
         for number in 1..=2 {
-            let step = Step { number, of: 2 }.options(&options, &first.graph, &network.graph).unwrap();
+            let step = Step { number, of: 2 }.options(&options, &first, &network).unwrap();
             network =
                 prune::apply(&network, &prune::plan(&network, &step, &Evidence::default()).unwrap()).unwrap().compact;
         }
@@ -146,9 +172,9 @@ mod tests {
     #[test]
     fn blocks_are_spread_over_the_steps() {
         let cfg = "[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=2\n";
-        let graph = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap().graph;
+        let net = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 1).unwrap();
         let options = PruneOptions { layers: 5, ..PruneOptions::default() };
-        let layers = |number| Step { number, of: 3 }.options(&options, &graph, &graph).unwrap().layers;
+        let layers = |number| Step { number, of: 3 }.options(&options, &net, &net).unwrap().layers;
         assert_eq!([1, 2, 3].map(layers), [1, 2, 2]);
     }
 }

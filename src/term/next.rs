@@ -24,6 +24,20 @@ impl Next {
         Self { words: std::iter::once("yoloslim".to_owned()).chain(typed).collect() }
     }
 
+    /// The command line of this process without an option and its value.
+    pub fn typed_without_option(option: &str) -> Self {
+        let (mut words, with_value) = (vec!["yoloslim".to_owned()], format!("{option}="));
+        let mut typed = crate::cli::typed().into_iter().skip(1);
+        while let Some(word) = typed.next() {
+            if word == option {
+                typed.next();
+            } else if !word.starts_with(&with_value) {
+                words.push(word);
+            }
+        }
+        Self { words }
+    }
+
     /// A path.
     pub fn path(mut self, path: impl AsRef<Path>) -> Self {
         self.words.push(path.as_ref().display().to_string());

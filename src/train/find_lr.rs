@@ -14,6 +14,10 @@ const RATES: [f64; 2] = [1e-6, 1.0];
 const SMOOTH: f64 = 0.9;
 /// A loss this many times the smallest so far is broken.
 const BROKEN: f64 = 4.0;
+/// A fall of the loss, as a share of what it was, that is more than noise.
+const CLEAR: f64 = 0.05;
+/// With fewer updates nothing can be said.
+const FEWEST: usize = 3;
 
 /// One update.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -29,8 +33,8 @@ pub struct Tried {
 pub struct Rates {
     /// All updates in order.
     pub tried: Vec<Tried>,
-    /// The rate at which the loss fell the most.
-    pub suggested: f64,
+    /// A tenth of the rate at which the loss was least; none where it never fell clearly.
+    pub suggested: Option<f64>,
 }
 
 /// Tries rates on the images of a job, which is as for training but writes nothing.
@@ -68,10 +72,11 @@ pub fn find_learning_rate(job: Job, progress: &mut dyn FnMut(usize)) -> Result<R
             }
         }
     }
-    let suggested = steepest(&tried).ok_or_else(|| {
-        Error::at("--find-lr", "the loss broke before any rate could be judged")
-            .fix("check the labels, or start from other weights")
-    })?;
+    if tried.len() < FEWEST {
+        return Err(Error::at("--find-lr", "the loss broke before any rate could be judged")
+            .fix("check the labels, or start from other weights"));
+    }
+    let suggested = suggest(&tried);
     Ok(Rates { tried, suggested })
 }
 
@@ -83,10 +88,12 @@ fn rate_of(step: usize) -> f64 {
     first * (last / first).powf(step as f64 / (STEPS - 1) as f64)
 }
 
-/// The rate at which the loss falls the most from the update before to the one after.
-fn steepest(tried: &[Tried]) -> Option<f64> {
-    let falls = tried.windows(3).map(|three| (three[1].rate, three[2].loss - three[0].loss));
-    falls.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(rate, _)| rate)
+/// A tenth of the rate at which the loss is least: there it learns, and further on it breaks. A loss that hardly falls says
+/// nothing, for batches differ by as much.
+fn suggest(tried: &[Tried]) -> Option<f64> {
+    let first = tried.first()?.loss;
+    let least = tried.iter().min_by(|a, b| a.loss.total_cmp(&b.loss))?;
+    (least.loss < (1.0 - CLEAR) * first).then_some(least.rate / 10.0)
 }
 
 #[cfg(test)]
@@ -94,13 +101,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_rise_by_the_same_factor_and_the_steepest_fall_is_found() {
+    fn rates_rise_by_the_same_factor_and_a_tenth_of_the_best_is_suggested() {
         assert!((rate_of(0) - 1e-6).abs() < 1e-18 && (rate_of(STEPS - 1) - 1.0).abs() < 1e-9);
         assert!((rate_of(51) / rate_of(50) - rate_of(1) / rate_of(0)).abs() < 1e-9);
         let losses = [9.0, 8.9, 8.0, 5.0, 4.9, 8.0];
         let tried: Vec<Tried> =
             losses.iter().enumerate().map(|(i, loss)| Tried { rate: rate_of(i), loss: *loss }).collect();
-        assert_eq!(steepest(&tried), Some(rate_of(2)));
-        assert_eq!(steepest(&tried[..2]), None);
+        assert_eq!(suggest(&tried), Some(rate_of(4) / 10.0));
+        assert_eq!(suggest(&tried[..2]), None, "a fall of a hundredth is noise");
+        assert_eq!(suggest(&[]), None);
     }
 }

@@ -36,6 +36,22 @@ pub(super) fn begin_epoch(
     Ok(EpochSoFar::with(penalty, record))
 }
 
+/// What to say of a fixed penalty that has drawn this share of the gammas near zero by the last epoch.
+fn judged(s: f64, near_zero: f64) -> Option<String> {
+    let percent = 100.0 * near_zero;
+    match near_zero {
+        _ if s == 0.0 => None,
+        n if n > 0.95 => Some(format!(
+            "--sparsity {s} has drawn {percent:.0} % of the gammas to zero, too many to tell channels apart: give a tenth of it, or auto"
+        )),
+        n if n < 0.02 => Some(format!(
+            "--sparsity {s} has drawn {percent:.0} % of the gammas near zero, so that pruning costs accuracy: give three times as much, \
+             more epochs, or auto"
+        )),
+        _ => None,
+    }
+}
+
 /// Notes in the record of the last epoch how many of the channels to be pruned did not arrive at zero, and says so.
 pub(super) fn count_left(
     network: &Network,
@@ -43,6 +59,12 @@ pub(super) fn count_left(
     record: &mut EpochRecord,
     observe: &mut dyn FnMut(Event),
 ) -> Result<()> {
+    if let (Some(Strength::Fixed(s)), Some(gammas)) =
+        (options.sparsity.as_ref().map(|sparsity| sparsity.s), &record.gammas)
+        && let Some(warning) = judged(s, gammas.near_zero)
+    {
+        observe(Event::Warning(&warning));
+    }
     let (Some(penalty), Some(sparsity), Some(target)) = (&mut record.sparsity, &options.sparsity, &options.target)
     else {
         return Ok(());
@@ -53,4 +75,16 @@ pub(super) fn count_left(
         observe(Event::Warning(&warning));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_penalty_that_drew_all_or_nothing_to_zero_is_said() {
+        assert!(judged(5.0, 1.0).unwrap().contains("a tenth"));
+        assert!(judged(0.01, 0.0).unwrap().contains("three times"));
+        assert_eq!((judged(0.01, 0.5), judged(0.0, 0.0)), (None, None));
+    }
 }

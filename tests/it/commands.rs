@@ -170,7 +170,7 @@ fn slim_fails_at_once_on_what_pruning_would_fail_on() {
         (&["--score", "sensitivity"][..], "score sensitivity"),
         (&["--layers", "5"], "layers: 5"),
         (&["--target-flops", "0.9", "--min-keep", "0.9"], "target-flops"),
-        (&["--block-score", "accuracy"], "--block-score accuracy"),
+        (&["--block-score", "accuracy", "--layers", "1"], "--block-score accuracy"),
         (&["--target-latency", "1", "--profile", "cpu"], "run yoloslim profile measure"),
     ] {
         let output = yoloslim(&[&["slim", &cfg, "--data", &data, "-o", &out], typed].concat());

@@ -26,6 +26,11 @@ impl Graph {
             let layer = Builder { graph: &graph, section }.build()?;
             graph.layers.push(layer);
         }
+        if graph.layers.is_empty() {
+            return Err(
+                Error::at(net.place(), "no layer follows it: the cfg ends there").fix("use a complete copy of the cfg")
+            );
+        }
         graph.check_heads()?;
         Ok(graph)
     }
@@ -129,7 +134,18 @@ impl Builder<'_> {
             }
             Op::MaxPool(p) => {
                 let along = |n: usize, stride| (n + p.padding).checked_sub(p.size).map_or(0, |n| n / stride + 1);
-                with(first.channels, along(first.height, p.stride_y), along(first.width, p.stride_x))
+                let (height, width) = (along(first.height, p.stride_y), along(first.width, p.stride_x));
+                // Half of the padding, rounded down, lies before the map.
+                let misses = |n: usize, windows: usize, stride: usize| {
+                    p.padding / 2 >= p.size || (windows.max(1) - 1) * stride >= n + p.padding / 2
+                };
+                if misses(first.height, height, p.stride_y) || misses(first.width, width, p.stride_x) {
+                    let (size, padding) = (p.size, p.padding);
+                    return Err(self
+                        .error(format!("with size={size} and padding={padding} some windows see nothing of the map"))
+                        .fix("set padding to less than size"));
+                }
+                with(first.channels, height, width)
             }
             Op::Upsample { stride } => with(first.channels, first.height * stride, first.width * stride),
             Op::Reorg { stride } => {

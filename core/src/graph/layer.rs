@@ -149,7 +149,8 @@ impl Convolution {
     /// Numbers in the kernel: `[filters, channels_in / groups, size, size]`.
     #[must_use]
     pub fn kernel_len(&self, channels_in: usize) -> usize {
-        self.filters * (channels_in / self.groups) * self.size * self.size
+        // A layer of which all is gone has no groups left.
+        self.filters * channels_in.checked_div(self.groups).unwrap_or(0) * self.size * self.size
     }
 }
 

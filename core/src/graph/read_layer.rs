@@ -136,13 +136,15 @@ fn check_filters(b: &Builder, yolo: &Yolo) -> Result<()> {
     if channels == yolo.channels() {
         return Ok(());
     }
+    let told = b.section.get("classes").is_some();
     let wants = format!(
-        "a [yolo] layer with {} anchors and {} classes reads {}",
+        "a [yolo] layer with {} anchors and {} classes{} reads {}",
         yolo.anchors.len(),
         yolo.classes,
+        if told { "" } else { " (it has no classes=, so Darknet's 20)" },
         yolo.channels()
     );
-    let fix = format!("write filters={}", yolo.channels());
+    let fix = if told { format!("write filters={}", yolo.channels()) } else { "write classes= into [yolo]".to_owned() };
     Err(match previous.layer().map(|i| &b.graph.layers[i]) {
         Some(l) if matches!(l.op, Op::Convolution(_)) => {
             Error::at(&l.place, format!("filters={channels}, but {wants}")).fix(fix)

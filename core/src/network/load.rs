@@ -98,8 +98,15 @@ impl Network {
             }
         }
         if !values.is_empty() {
-            return Err(Error::at("", format!("{} floats are left after the last layer", values.len()))
-                .fix("start from weights whose layers are those of this cfg"));
+            let cause = format!(
+                "{} floats are left after the last layer: the cfg wants {}, the file holds {}",
+                values.len(),
+                expected(&network.graph),
+                file.values.len()
+            );
+            return Err(Error::at("", cause).fix(
+                "start from weights whose layers are those of this cfg: published ones fit the published widths alone",
+            ));
         }
         network.check_finite()?;
         Ok(Loaded { network, filled, convolutions, other_classes })

@@ -56,27 +56,40 @@ fn mean_gamma(network: &Network, convolutions: &[usize]) -> Option<f64> {
 }
 
 /// Marks for each block whether it goes: the `count` that score lowest, none of which overlap; for the others, why
-/// not.
+/// not. Where one block holds several, these go in its place if there would be too few otherwise.
 #[must_use]
 pub fn choose(blocks: &[Block], count: usize) -> Vec<Option<WhyNot>> {
     let mut order: Vec<usize> = (0..blocks.len()).filter(|b| why_not(&blocks[*b]).is_none()).collect();
     order.sort_by(|a, b| blocks[*a].score.partial_cmp(&blocks[*b].score).unwrap_or(a.cmp(b)).then(a.cmp(b)));
-    let mut verdicts: Vec<_> = blocks.iter().map(|b| why_not(b).or(Some(WhyNot::NotAmongLowest))).collect();
-    let (mut gone, mut left): (Vec<usize>, usize) = (Vec::new(), count);
-    for b in order {
-        let Ok(form) = &blocks[b].form else { continue };
-        if left == 0 {
-            break;
-        }
-        if form.layers.iter().any(|l| gone.contains(l)) {
-            verdicts[b] = Some(WhyNot::Overlaps);
-            continue;
-        }
-        gone.extend(&form.layers);
-        verdicts[b] = None;
-        left -= 1;
+    let mut chosen = lowest(blocks, &order, count);
+    while chosen.len() < count {
+        let without = |out: &usize| order.iter().copied().filter(|b| b != out).collect::<Vec<_>>();
+        let more = chosen.iter().map(without).find(|order| lowest(blocks, order, count).len() > chosen.len());
+        let Some(others) = more else { break };
+        (chosen, order) = (lowest(blocks, &others, count), others);
     }
-    verdicts
+    let layers = |b: usize| blocks[b].form.iter().flat_map(|form| &form.layers);
+    let overlaps = |b: usize| chosen.iter().any(|other| layers(*other).any(|l| layers(b).any(|own| own == l)));
+    let verdict = |(b, block): (usize, &Block)| match why_not(block) {
+        None if chosen.contains(&b) => None,
+        None if overlaps(b) => Some(WhyNot::Overlaps),
+        None => Some(WhyNot::NotAmongLowest),
+        why_not => why_not,
+    };
+    blocks.iter().enumerate().map(verdict).collect()
+}
+
+/// The first `count` blocks in this order that do not overlap those before.
+fn lowest(blocks: &[Block], order: &[usize], count: usize) -> Vec<usize> {
+    let (mut gone, mut chosen) = (Vec::new(), Vec::new());
+    for b in order {
+        let Ok(form) = &blocks[*b].form else { continue };
+        if chosen.len() < count && !form.layers.iter().any(|l| gone.contains(l)) {
+            gone.extend(&form.layers);
+            chosen.push(*b);
+        }
+    }
+    chosen
 }
 
 /// Why a block can't be chosen at all.

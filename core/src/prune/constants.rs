@@ -1,7 +1,7 @@
 //! What a removed channel leaves behind: with gamma = 0 a filter gives act(beta) everywhere, and that constant
 //! flows through sums, products, pools and routes to the convolutions that read it.
 
-use super::Means;
+use super::{Means, PerFilter};
 use crate::Network;
 use crate::graph::{Activation, Convolution, Graph, Op, Source};
 
@@ -53,10 +53,18 @@ fn activate(activation: Activation, x: f64) -> f64 {
 
 /// What stays of every channel of `network` when it goes, and the betas that make it so.
 pub fn left_behind(network: &Network, means: Option<&Means>) -> Constants {
-    propagate(&network.graph, |layer, c| {
+    let constants = stand_ins(network, means);
+    propagate(&network.graph, |layer, _| constants[&layer].iter().map(|constant| f64::from(*constant)).collect())
+}
+
+/// What every filter gives once it goes, `[filters]` by convolution: its mean, as far as its activation reaches it, or
+/// act(beta) without means.
+pub fn stand_ins(network: &Network, means: Option<&Means>) -> PerFilter {
+    let of = |(layer, c): (usize, &Convolution)| {
         let betas = constant_betas(network, layer, c.activation, means.and_then(|m| m.get(&layer)));
-        betas.into_iter().map(|beta| f64::from(c.activation.apply(beta))).collect()
-    })
+        (layer, betas.into_iter().map(|beta| c.activation.apply(beta)).collect())
+    };
+    network.graph.convolutions().map(of).collect()
 }
 
 /// The value of a channel all of whose producers have gamma = 0 and beta = 1: positive for every activation, sum

@@ -13,7 +13,7 @@ use super::plan::fingerprint;
 use super::scores::{Normalise, Scores, gamma};
 use super::select::{Budget, Selection};
 use super::widths::slim_graph;
-use super::{BlockPlan, Cost, Evidence, LayerPlan, Means, PruneOptions, PrunePlan, Target, WhyNot};
+use super::{BlockPlan, Cost, Evidence, LayerPlan, LeftBehind, Means, PruneOptions, PrunePlan, Target, WhyNot};
 use crate::graph::Graph;
 use crate::{Error, Network, Result, cost};
 
@@ -111,17 +111,21 @@ fn decide(network: &Network, options: &PruneOptions, evidence: &Evidence, budget
     let slim = slim_graph(&shallow.graph, &channels, &kept);
     let gone = |class: usize| matches!(fates[class], Fate::Goes | Fate::Carries);
     let gone_scores = scores.candidates.iter().filter(|c| gone(c.class)).map(|c| f64::from(c.score));
+    // What is no mean has no border of its own.
+    let nothing = Evidence::default();
+    let behind = if options.left_behind == LeftBehind::Means { evidence } else { &nothing };
     Ok(PrunePlan {
         options: options.clone(),
         fingerprint: fingerprint(&network.graph),
         threshold: gone_scores.fold(0.0, f64::max),
         gamma_share: gamma_share(&shallow, &channels, gone),
         prunable: scores.candidates.len(),
+        gone: scores.candidates.iter().filter(|c| !kept[c.class]).count(),
         before: Cost::of(&network.graph),
         after: Cost::of(&slim),
         budgets: budgets.iter().map(|budget| budget.spent(&network.graph, &slim)).collect(),
         blocks: blocks.into_iter().zip(verdicts).map(|(block, stays)| block_plan(block, stays)).collect(),
-        layers: layer_plans(network, &layers, &channels, &fates, (means.as_ref(), evidence)),
+        layers: layer_plans(network, &layers, &channels, &fates, (means.as_ref(), behind)),
     })
 }
 

@@ -7,6 +7,12 @@ use super::scores::Scores;
 use super::{PruneOptions, Reason};
 use crate::graph::{Graph, Op};
 
+/// How many of `count` a `share` is, rounded down, but not by what decimals miss in binary.
+#[must_use]
+pub fn portion(count: usize, share: f64) -> usize {
+    (count as f64 * share + 1e-9) as usize
+}
+
 /// What becomes of a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
@@ -65,7 +71,9 @@ impl Limits {
             let output = &channels.outputs[i];
             match &layer.op {
                 Op::Convolution(c) if !c.is_depthwise(channels.read(layer.inputs[0]).len()) => {
-                    let floor = ((output.len() as f64 * options.min_keep) as usize).max(1);
+                    // Down to a multiple: up, a second pruning of the same layer could take nothing of it.
+                    let least = portion(output.len(), options.min_keep);
+                    let floor = (least - least % options.multiple_of).max(1);
                     limits.floors.push((output.clone(), floor));
                     limits.rounded.extend(parts(output, c.groups));
                     limits.balance(parts(channels.read(layer.inputs[0]), c.groups));

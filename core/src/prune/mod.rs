@@ -25,6 +25,7 @@ mod per_cost;
 pub mod plan;
 mod proof;
 mod reasons;
+mod rehearsal;
 pub mod scores;
 pub mod select;
 mod table;
@@ -39,6 +40,7 @@ pub use options::{Groups, LeftBehind, PruneOptions, Target};
 pub use plan::{BlockPlan, Cost, LayerPlan, PrunePlan, Spent};
 pub use proof::{PROOF_TOLERANCE, max_relative_difference};
 pub use reasons::{Reason, WhyNot};
+pub use rehearsal::rehearse;
 pub use scores::{Criterion, Join, Normalise};
 pub use select::Budget;
 

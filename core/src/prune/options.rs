@@ -164,6 +164,16 @@ pub enum LeftBehind {
 }
 
 impl LeftBehind {
+    /// The name that options use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Means => "means",
+            Self::Beta => "beta",
+            Self::Nothing => "nothing",
+        }
+    }
+
     /// The constants of `network`'s filters, by layer; none for act(beta).
     #[must_use]
     pub fn constants(self, network: &Network, measured: Option<&Means>) -> Option<Means> {

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PruneOptions, Reason, WhyNot};
+use super::limits::portion;
+use super::{PruneOptions, Reason, Target, WhyNot};
 use crate::graph::{Graph, Layer, Op};
 use crate::{Error, Result, cost, files};
 
@@ -25,6 +26,9 @@ pub struct PrunePlan {
     /// Classes of channels that may go: those that a target in channels is a share of.
     #[serde(default)]
     pub prunable: usize,
+    /// Those of them that go.
+    #[serde(default)]
+    pub gone: usize,
     /// The net as it is.
     pub before: Cost,
     /// The net as it will be.
@@ -173,7 +177,22 @@ impl PrunePlan {
             ));
         }
         warnings.extend(self.undershoot());
+        warnings.extend(self.brought_back());
         warnings
+    }
+
+    /// How many of the channels that a share marks stay after all.
+    fn brought_back(&self) -> Option<String> {
+        let Target::Channels(share) = self.options.target else { return None };
+        let marked = portion(self.prunable, share);
+        let few = self.gone as f64 >= marked as f64 * (1.0 - UNUSED_PERCENT / 100.0) - 1.0;
+        (!few && self.budgets.is_empty()).then(|| {
+            format!(
+                "{} of the {marked} channels that --channels {share} marks go: floors, carriers and multiples keep the others; \
+                 a target in FLOPs or parameters takes others in their place",
+                self.gone
+            )
+        })
     }
 
     /// What the budgets allow and the plan does not use, with the cause: no channel could be brought back.
@@ -190,7 +209,7 @@ impl PrunePlan {
             (false, 0) => format!("the net keeps within --{option} as it is"),
             (false, n) => format!("the {n} residual blocks that go take more than --{option} asks for; remove fewer"),
             (true, _) if self.options.multiple_of > 1 => {
-                format!("--multiple-of {} leaves no net nearer to --{option}", self.options.multiple_of)
+                format!("no net nearer to --{option} was found with --multiple-of {}", self.options.multiple_of)
             }
             (true, _) => format!("the next channels that could stay cost more than --{option} leaves"),
         };

@@ -1,10 +1,10 @@
 //! Which classes go: the ones that score lowest, as many as the target asks for.
 
 use super::channels::Channels;
-use super::limits::{Fate, Limits};
+use super::limits::{Fate, Limits, portion};
 use super::scores::Scores;
 use super::widths::slim_graph;
-use super::{PruneOptions, Reason, Spent};
+use super::{Groups, PruneOptions, Reason, Spent};
 use crate::graph::Graph;
 use crate::{Error, Result};
 
@@ -40,6 +40,12 @@ const TRIALS: usize = 512;
 /// The share of a budget that may be left before that is tried.
 const SPARE: f64 = 0.002;
 
+/// The share of a budget that may be left before classes are exchanged: what a budget is to be hit by.
+const FAR: f64 = 0.01;
+
+/// How many classes may go instead of what comes back.
+const EXCHANGED: usize = 64;
+
 impl Budget<'_> {
     /// What two nets take of it.
     #[must_use]
@@ -57,11 +63,11 @@ impl Budget<'_> {
             let (nearest_percent, percent) = (nearest * 100.0, share * 100.0);
             let cause =
                 format!("at most {nearest_percent:.1} % of the {unit} can go with {limits}, but {percent:.1} % should");
-            return Error::at(option, cause).fix(format!("ask for {nearest:.3} or less, or lower min-keep"));
+            return Error::at(option, cause).fix(format!("ask for {nearest:.3} or less{}", loosened(options)));
         }
         let nearest = (least * 1000.0).ceil() / 1000.0;
         Error::at(option, format!("{at_most} {unit} can't be reached: the narrowest net with {limits} needs more"))
-            .fix(format!("ask for {nearest} {unit} or more, or lower min-keep"))
+            .fix(format!("ask for {nearest} {unit} or more{}", loosened(options)))
     }
 }
 
@@ -69,7 +75,7 @@ impl Selection<'_> {
     /// The fates when the share of classes that score lowest are to go.
     #[must_use]
     pub fn share(&self, share: f64) -> Vec<Fate> {
-        self.lowest((self.scores.candidates.len() as f64 * share) as usize)
+        self.lowest(portion(self.scores.candidates.len(), share))
     }
 
     /// The fates that keep within all budgets, as near as they can to the one that binds: the fewest of the lowest classes
@@ -122,10 +128,53 @@ impl Selection<'_> {
                 (low[candidate.class], dear[first]) = (true, true);
             }
         }
+        if 1.0 - self.spent(&best, budgets) > FAR {
+            (low, best) = self.exchange(count, low, best, budgets);
+        }
         for candidate in gone.iter().filter(|c| !low[c.class]) {
             best[candidate.class] = Fate::Stays(Reason::BudgetMet);
         }
         best
+    }
+
+    /// Where all that could come back costs more than is left, brings some of it back for cheaper classes further up the order
+    /// that go instead, if that comes nearer to the budget.
+    fn exchange(
+        &self,
+        count: usize,
+        mut low: Vec<bool>,
+        mut best: Vec<Fate>,
+        budgets: &[Budget],
+    ) -> (Vec<bool>, Vec<Fate>) {
+        let (gone, next) = self.scores.candidates.split_at(count);
+        let mut tried = vec![false; self.graph.layers.len()];
+        let mut trials = TRIALS;
+        for back in gone.iter().rev() {
+            let first = self.channels.classes[back.class].producers.first().map_or(0, |p| p.layer);
+            if tried[first] || !low[back.class] || best[back.class].is_kept() {
+                continue;
+            }
+            tried[first] = true;
+            let mut trial = low.clone();
+            trial[back.class] = false;
+            for instead in next.iter().take(EXCHANGED.min(trials)) {
+                trial[instead.class] = true;
+                trials -= 1;
+                let fates = self.limits.settle(&trial);
+                let spent = self.spent(&fates, budgets);
+                if spent > 1.0 {
+                    continue;
+                }
+                if spent > self.spent(&best, budgets) {
+                    (low, best) = (trial, fates);
+                }
+                break;
+            }
+            if trials == 0 || 1.0 - self.spent(&best, budgets) <= FAR {
+                break;
+            }
+        }
+        (low, best)
     }
 
     /// The fates when the `count` lowest classes are to go.
@@ -149,6 +198,16 @@ impl Selection<'_> {
         let kept: Vec<bool> = fates.iter().map(|f| f.is_kept()).collect();
         slim_graph(self.graph, self.channels, &kept)
     }
+}
+
+/// Which limits may be loosened for a narrower net.
+fn loosened(options: &PruneOptions) -> String {
+    let ways = [
+        (options.min_keep > 0.0, "lower min-keep"),
+        (options.multiple_of > 1, "a smaller multiple-of"),
+        (options.groups == Groups::Frozen, "groups that may go together"),
+    ];
+    ways.iter().filter(|(holds, _)| *holds).map(|(_, way)| format!(", or {way}")).collect()
 }
 
 /// What keeps a net from being narrower.

@@ -6,7 +6,7 @@
 //! left alone, its gradient would move it off zero again. All of this depends on the net and on the records of the
 //! epochs before, so that a resumed run goes on exactly.
 
-use yoloslim_core::prune::{self, Evidence, LayerPlan, PruneOptions, PrunePlan};
+use yoloslim_core::prune::{self, LayerPlan, PruneOptions, PrunePlan};
 use yoloslim_core::record::{EpochRecord, SparsityRecord, latest_map50};
 use yoloslim_core::{Network, Result};
 
@@ -65,7 +65,7 @@ impl Auto<'_> {
     /// What pruning would take of the net as it is now. Nobody measures evidence while training, so where the score goes
     /// by that, the smallest gammas stand in: once they are zero, such a score is near zero too.
     fn targets(&self, network: &Network) -> Result<Vec<bool>> {
-        Ok(targets(network, &prune::plan(network, &self.target.without_evidence(), &Evidence::default())?))
+        Ok(targets(network, &prune::rehearse(network, self.target, true)?))
     }
 
     /// How many channels pruning would take of a trained net whose gamma is not zero.
@@ -152,6 +152,7 @@ fn gammas(network: &Network) -> impl Iterator<Item = f32> + '_ {
 mod tests {
     use super::*;
     use yoloslim_core::darknet::Cfg;
+    use yoloslim_core::prune::Evidence;
     use yoloslim_core::prune::{Criterion, Target};
 
     const CFG: &str = "[net]\nwidth=16\nheight=16\n\

@@ -20,6 +20,9 @@ pub struct Fit {
 /// the bandwidth.
 const UNKNOWNS: [&str; 3] = ["clock_use", "layer_overhead_ms", "bandwidth_gb_s"];
 
+/// A relative error of a fitted net's time beyond which the model does not describe the chip, or a time is wrong.
+pub const GROSS: f64 = 0.2;
+
 /// Fits clock use, overhead and bandwidth so that the relative errors of the predicted times are least, squared and
 /// summed; none becomes negative and the clock use at most 1. `nets` are names, graphs and milliseconds.
 ///
@@ -37,7 +40,14 @@ pub fn fit(profile: &Profile, nets: &[(String, Graph, f64)]) -> Result<Fit> {
         return Err(Error::at("profile fit", "no net was timed").fix("give the times of some nets"));
     }
     let timed: Vec<(Work, f64)> = nets.iter().map(|(_, graph, ms)| (chip.net_work(graph), *ms)).collect();
-    let count = nets.len().min(UNKNOWNS.len());
+    let mut works: Vec<Work> = Vec::new();
+    timed.iter().for_each(|(work, _)| {
+        if !works.contains(work) {
+            works.push(*work)
+        }
+    });
+    // A net that was timed again tells nothing more of the other values.
+    let count = works.len().min(UNKNOWNS.len());
     let (found, mut chip) = (solve(chip, &timed, count), chip.clone());
     set(&mut chip, &found, &format!("fitted to {} timed nets", nets.len()));
     let net = |((net, _, measured_ms), (work, _)): (&(String, Graph, f64), &(Work, f64))| TimedNet {
@@ -45,8 +55,9 @@ pub fn fit(profile: &Profile, nets: &[(String, Graph, f64)]) -> Result<Fit> {
         measured_ms: *measured_ms,
         predicted_ms: chip.milliseconds(*work),
     };
-    let timed = nets.iter().zip(&timed).map(net).collect();
-    let profile = Profile { calibrated: true, timed, device: Device::MacArray(chip), ..profile.clone() };
+    let timed: Vec<TimedNet> = nets.iter().zip(&timed).map(net).collect();
+    let calibrated = timed.iter().all(|t| (t.predicted_ms / t.measured_ms - 1.0).abs() <= GROSS);
+    let profile = Profile { calibrated, timed, device: Device::MacArray(chip), ..profile.clone() };
     Ok(Fit { profile, fitted: UNKNOWNS[..count].to_vec(), kept: UNKNOWNS[count..].to_vec() })
 }
 
@@ -140,6 +151,15 @@ mod tests {
             assert!((found.clock_use.value - 0.7).abs() < 1e-9, "{}", found.clock_use.value);
             assert_eq!(found.bandwidth_gb_s.value, 10.0);
         }
+    }
+
+    #[test]
+    fn a_net_that_is_timed_again_tells_no_further_value_and_times_that_no_chip_has_calibrate_nothing() {
+        let nets = nets();
+        let again: Vec<_> = [140.0, 140.0, 130.0].iter().map(|ms| ("a".to_owned(), nets[0].clone(), *ms)).collect();
+        assert_eq!(fit(&chip(), &again).unwrap().kept, ["layer_overhead_ms", "bandwidth_gb_s"]);
+        let wrong = [("a".to_owned(), nets[0].clone(), 1e-6)];
+        assert!(!fit(&chip(), &wrong).unwrap().profile.calibrated);
     }
 
     #[test]
