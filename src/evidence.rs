@@ -1,7 +1,7 @@
 //! What pruning goes by beside the weights, measured on a data set.
 
 use yoloslim_core::labels::Dataset;
-use yoloslim_core::prune::Evidence;
+use yoloslim_core::prune::{self, Evidence, LeftBehind};
 use yoloslim_core::{Network, Result};
 
 use crate::calibrate::observe_activations;
@@ -21,24 +21,26 @@ pub struct Measuring {
 }
 
 /// Means and deviations of all activations over images spread evenly over the data set, and gradients over as many
-/// images where `gradients` are asked for; `progress` is told how many images are done.
+/// images where they are asked for, with the `gradients` for what is to stand in for a filter; `progress` is told how many images are done.
 ///
 /// # Errors
 /// The first image that can't be read; for gradients, a data set of other classes than the net's.
 pub fn measure(
     network: &Network,
     dataset: &Dataset,
-    gradients: bool,
+    gradients: Option<LeftBehind>,
     measuring: Measuring,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evidence> {
     let images = measuring.images.max(1);
     let mut evidence = observe_activations(network, spread(dataset, images), progress)?;
-    if gradients {
+    if let Some(left_behind) = gradients {
+        let means = left_behind.constants(network, evidence.means.as_ref());
+        let constants = prune::constants::stand_ins(network, means.as_ref());
         let batches = images.div_ceil(TAYLOR_BATCH);
         let options = TaylorOptions { batches, batch: TAYLOR_BATCH, threads: measuring.threads };
         let mut images_done = |batches: usize| progress((batches * TAYLOR_BATCH).min(images));
-        evidence.taylor = Some(taylor_scores(network, dataset, options, &mut images_done)?);
+        evidence.taylor = Some(taylor_scores(network, dataset, &constants, options, &mut images_done)?);
     }
     Ok(evidence)
 }

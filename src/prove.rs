@@ -34,7 +34,9 @@ pub fn prove_with(pruned: &Pruned, progress: &mut dyn FnMut(usize, usize)) -> Re
             "proof",
             "the net's heads are no numbers for an image of noise, with nothing pruned yet",
         )
-        .fix("check the weights: those of a run that did not diverge give numbers"));
+        .fix(
+            "check the weights, for a run may have diverged, and that each [maxpool] has less padding than its size",
+        ));
     }
     progress(1, 2);
     let difference = prune::max_relative_difference(&masked, &heads(&pruned.compact));

@@ -1,12 +1,14 @@
 //! How much the loss would change without each filter, to first order, from gradients over training batches.
 
+use std::collections::BTreeMap;
+
 use yoloslim_core::graph::Yolo;
 use yoloslim_core::labels::Dataset;
 use yoloslim_core::prune::PerFilter;
 use yoloslim_core::{Error, Network, Result};
 
 use crate::data::{Augment, Batch, Labels, Loader, LoaderOptions};
-use crate::model::{ConvSlots, TrainNet};
+use crate::model::{TrainNet, Watch};
 use crate::train::LossOptions;
 use crate::train::loss::yolo_loss;
 
@@ -21,16 +23,17 @@ pub struct TaylorOptions {
     pub threads: usize,
 }
 
-/// For every filter, |dL/dg| summed over batches, where g = 1 is a gate on what the filter gives before its
-/// activation: gamma dL/dgamma + beta dL/dbeta, or w dL/dw + b dL/db where there is no normalisation (Molchanov et al.
-/// 2019). The loss is that of training, on images as inference sees them; nothing is trained. `progress` is told how
-/// many batches are done.
+/// For every filter, |dL/dg| summed over batches, where the gate g fades from what the filter gives, g = 1, to the
+/// constant that is to take its place, g = 0: the sum over all positions of dL/da (a - constant). With zeros for constants it
+/// is the gate of Molchanov et al. 2019. The loss is that of training, on images as inference sees them; nothing is trained.
+/// `constants` are those of each convolution's filters, `[filters]` by layer. `progress` is told how many batches are done.
 ///
 /// # Errors
 /// A net without a head or for other classes; an image that can't be read.
 pub fn taylor_scores(
     network: &Network,
     dataset: &Dataset,
+    constants: &PerFilter,
     options: TaylorOptions,
     progress: &mut dyn FnMut(usize),
 ) -> Result<PerFilter> {
@@ -42,18 +45,40 @@ pub fn taylor_scores(
     let loader = Loader::new(dataset, loader_options(network, options))?;
     let mut net = TrainNet::new(network.clone());
     let mut gradients = vec![0.0; net.layout().parameters()];
-    let mut scores: PerFilter = network.graph.convolutions().map(|(i, c)| (i, vec![0.0; c.filters])).collect();
+    let mut scores: PerFilter = constants.iter().map(|(layer, of)| (*layer, vec![0.0; of.len()])).collect();
     for (done, batch) in loader.epoch(0, 0).take(options.batches).enumerate() {
-        gradients.fill(0.0);
-        backward(&mut net, &heads, batch?, &mut gradients)?;
-        for slots in net.layout().convolutions() {
-            let sums = scores.entry(slots.layer).or_default();
-            let slopes = gate_slopes(slots, net.parameters(), &gradients);
+        let mut gates = Gates { constants, slopes: BTreeMap::new() };
+        backward(&mut net, &heads, batch?, &mut gradients, &mut gates)?;
+        for (layer, slopes) in gates.slopes {
+            let sums = scores.entry(layer).or_default();
             sums.iter_mut().zip(slopes).for_each(|(sum, slope)| *sum += slope.abs() as f32);
         }
         progress(done + 1);
     }
     Ok(scores)
+}
+
+/// The slopes of one batch's loss along all gates.
+struct Gates<'c> {
+    constants: &'c PerFilter,
+    slopes: BTreeMap<usize, Vec<f64>>,
+}
+
+impl Watch for Gates<'_> {
+    fn wants_output(&self, layer: usize) -> bool {
+        self.constants.contains_key(&layer)
+    }
+
+    fn output(&mut self, layer: usize, output: &[f32], slopes: &[f32]) {
+        let constants = &self.constants[&layer];
+        let mut sums = vec![0.0; constants.len()];
+        for (given, slope) in output.chunks_exact(sums.len()).zip(slopes.chunks_exact(sums.len())) {
+            for (((sum, given), slope), constant) in sums.iter_mut().zip(given).zip(slope).zip(constants) {
+                *sum += f64::from(*slope) * f64::from(given - constant);
+            }
+        }
+        self.slopes.insert(layer, sums);
+    }
 }
 
 fn loader_options(network: &Network, options: TaylorOptions) -> LoaderOptions {
@@ -69,8 +94,14 @@ fn loader_options(network: &Network, options: TaylorOptions) -> LoaderOptions {
     }
 }
 
-/// Adds the gradient of the loss of one batch to `gradients`.
-fn backward(net: &mut TrainNet, heads: &[Yolo], batch: Batch, gradients: &mut [f32]) -> Result<()> {
+/// The backward pass of the loss of one batch, with `watch` told of it.
+fn backward(
+    net: &mut TrainNet,
+    heads: &[Yolo],
+    batch: Batch,
+    gradients: &mut [f32],
+    watch: &mut dyn Watch,
+) -> Result<()> {
     let (maps, tape) = net.forward(batch.images, batch.count, batch.width, batch.height)?;
     let heads: Vec<&Yolo> = heads.iter().collect();
     let input = (batch.width, batch.height);
@@ -81,20 +112,8 @@ fn backward(net: &mut TrainNet, heads: &[Yolo], batch: Batch, gradients: &mut [f
         input,
         Labels { targets: &batch.targets, ignored: &batch.ignored },
     );
-    net.backward(tape, slopes, gradients);
+    net.backward_watched(tape, slopes, Vec::new(), gradients, watch);
     Ok(())
-}
-
-/// The slope of the loss along each filter's gate, `[filters]`.
-fn gate_slopes(slots: &ConvSlots, parameters: &[f32], gradients: &[f32]) -> Vec<f64> {
-    let product = |i: usize| f64::from(parameters[i]) * f64::from(gradients[i]);
-    let filters = slots.bias.len();
-    let row = slots.kernel.len() / filters.max(1);
-    let scaled = |filter: usize| match &slots.gamma {
-        Some(gamma) => product(gamma.start + filter),
-        None => (0..row).map(|tap| product(slots.kernel.start + filter * row + tap)).sum(),
-    };
-    (0..filters).map(|filter| scaled(filter) + product(slots.bias.start + filter)).collect()
 }
 
 #[cfg(test)]
@@ -104,17 +123,22 @@ mod tests {
     use yoloslim_core::darknet::Cfg;
     use yoloslim_core::labels::{self, Split};
 
-    const CFG: &str = "[net]\nwidth=64\nheight=64\n\
-        [convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\nstride=4\npad=1\nactivation=leaky\n\
-        [convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky\n\
-        [convolutional]\nfilters=16\nactivation=linear\n\
-        [yolo]\nmask=0,1\nanchors=8,8,16,16\nclasses=3\n";
+    fn cfg(activation: &str) -> String {
+        format!(
+            "[net]\nwidth=64\nheight=64\n\
+            [convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\nstride=4\npad=1\nactivation={activation}\n\
+            [convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation={activation}\n\
+            [convolutional]\nfilters=16\nactivation=linear\n\
+            [yolo]\nmask=0,1\nanchors=8,8,16,16\nclasses=3\n"
+        )
+    }
 
-    /// The loss of one batch when the gate on one filter of `layer` is `gate`.
-    fn loss(network: &Network, batch: &Batch, layer: usize, filter: usize, gate: f32) -> f64 {
+    /// The loss of one batch when the gate between one filter of `layer` and `constant` is at `gate`. The gate before the
+    /// activation is that behind it where the activation is linear, or scales with what it is given and `constant` is zero.
+    fn loss(network: &Network, batch: &Batch, (layer, filter): (usize, usize), constant: f32, gate: f32) -> f64 {
         let mut network = network.clone();
         let weights = network.conv_mut(layer);
-        weights.bias[filter] *= gate;
+        weights.bias[filter] = gate * weights.bias[filter] + (1.0 - gate) * constant;
         let row = weights.kernel.len() / weights.bias.len();
         match &mut weights.norm {
             Some(norm) => norm.gamma[filter] *= gate,
@@ -137,23 +161,27 @@ mod tests {
         // Objectness aims at the overlap of the boxes, which its gradient takes as given: without truths it doesn't.
         let mut blank = dataset;
         blank.samples.iter_mut().for_each(|s| s.objects.clear());
-        let mut network = Network::initialise(Cfg::parse(CFG.as_bytes()).unwrap(), 1).unwrap();
-        for layer in 0..2 {
-            network.conv_mut(layer).bias = vec![0.3, -0.2, 0.5, 0.1];
-        }
-        let options = TaylorOptions { batches: 2, batch: 2, threads: 1 };
-        let scores = taylor_scores(&network, &blank, options, &mut |_| {}).unwrap();
-        let loader = Loader::new(&blank, loader_options(&network, options)).unwrap();
-        let batches: Vec<Batch> = loader.epoch(0, 0).map(Result::unwrap).collect();
-        assert_eq!(batches.len(), 2);
-        for layer in 0..2 {
-            for (filter, score) in scores[&layer].iter().map(|s| f64::from(*s)).enumerate() {
-                let slope = |batch: &Batch| {
-                    let at = |gate| loss(&network, batch, layer, filter, gate);
-                    ((at(1.005) - at(0.995)) / 0.01).abs()
-                };
-                let wanted: f64 = batches.iter().map(slope).sum();
-                assert!((score - wanted).abs() < 0.02 * wanted + 1e-3, "{layer} {filter}: {score} against {wanted}");
+        for (activation, constants) in [("leaky", [0.0; 4]), ("linear", [0.4, -0.3, 0.0, 1.5])] {
+            let mut network = Network::initialise(Cfg::parse(cfg(activation).as_bytes()).unwrap(), 1).unwrap();
+            for layer in 0..2 {
+                network.conv_mut(layer).bias = vec![0.3, -0.2, 0.5, 0.1];
+            }
+            let options = TaylorOptions { batches: 2, batch: 2, threads: 1 };
+            let given = PerFilter::from([(0, constants.to_vec()), (1, constants.to_vec())]);
+            let scores = taylor_scores(&network, &blank, &given, options, &mut |_| {}).unwrap();
+            let loader = Loader::new(&blank, loader_options(&network, options)).unwrap();
+            let batches: Vec<Batch> = loader.epoch(0, 0).map(Result::unwrap).collect();
+            assert_eq!((batches.len(), scores.len()), (2, 2));
+            for (layer, scores) in scores {
+                for (filter, score) in scores.into_iter().map(f64::from).enumerate() {
+                    let slope = |batch: &Batch| {
+                        let at = |gate| loss(&network, batch, (layer, filter), constants[filter], gate);
+                        ((at(1.005) - at(0.995)) / 0.01).abs()
+                    };
+                    let wanted: f64 = batches.iter().map(slope).sum();
+                    let of = format!("{activation}, {layer} {filter}");
+                    assert!((score - wanted).abs() < 0.02 * wanted + 1e-3, "{of}: {score} against {wanted}");
+                }
             }
         }
     }

@@ -157,6 +157,16 @@ impl Detect {
     }
 }
 
+/// Warns where a data set's classes are not those that the net of a run was trained for, as many as they may be.
+pub fn warn_of_other_classes(cfg: &Path, names: &[String], term: Term) {
+    let Some(trained) = names_near(cfg).and_then(|path| files::read_text(&path).ok()) else { return };
+    let trained: Vec<&str> = trained.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if !trained.iter().copied().eq(names.iter().map(String::as_str)) {
+        let (trained, here) = (trained.join(", "), names.join(", "));
+        term.warn(format!("the net was trained for the classes {trained}, and the data set has {here}"));
+    }
+}
+
 /// The class names of the run that a cfg lies in, or in a stage of which it lies.
 fn names_near(cfg: &Path) -> Option<PathBuf> {
     cfg.ancestors().skip(1).take(2).map(|folder| folder.join(CLASS_NAMES)).find(|path| path.is_file())

@@ -11,6 +11,7 @@ use yoloslim_core::eval::Evaluation;
 use yoloslim_core::labels::{self, Split};
 
 use super::classes::ClassArgs;
+use super::detect::warn_of_other_classes;
 use super::net::{LEARNT, NetArgs, is_slim};
 use super::numbers::share;
 use super::origin;
@@ -52,6 +53,7 @@ impl Eval {
         let mut dataset = labels::load(&self.data, &self.split)?;
         labels::check_classes(&dataset, network.graph.classes()).map_err(|e| e.inside(self.data.display()))?;
         dataset.warnings.iter().for_each(|w| term.warn(w));
+        warn_of_other_classes(&self.net.cfg, &dataset.names, term);
         if let Some(chosen) = self.classes.among(&dataset.names)? {
             // A class without labels counts for nothing.
             dataset.samples.iter_mut().for_each(|sample| sample.objects.retain(|o| chosen.contains(&o.class)));

@@ -53,7 +53,7 @@ pub struct Export {
     #[command(flatten)]
     caffe: CaffeKnobs,
     /// Print one JSON document
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     json: bool,
 }
 
@@ -214,6 +214,11 @@ impl Export {
         let net = FoldedNet::of(network);
         match self.color {
             ColourName::Rgb => Ok((net, Colour::Rgb)),
+            ColourName::Bgr if network.graph.input.channels != 3 => {
+                let cause =
+                    format!("the net reads {} channels, which have no order of colours", network.graph.input.channels);
+                Err(Error::at("--color bgr", cause).fix("leave it out"))
+            }
             ColourName::Bgr => Ok((net.with_reversed_colours().map_err(|e| self.inside(e))?, Colour::Bgr)),
         }
     }

@@ -12,7 +12,7 @@ use yoloslim_core::record::GammaSummary;
 use yoloslim_core::{Network, Result, cost};
 
 use super::layer_table::{kind, layer_table};
-use super::net::{NetArgs, is_slim, read_graph};
+use super::net::{NetArgs, is_slim};
 use super::origin;
 use crate::term::{self, Next, Term, wrapped};
 
@@ -67,7 +67,7 @@ struct GroupSummary {
 
 impl Info {
     pub fn run(self, term: Term) -> Result<()> {
-        let (cfg, mut graph) = read_graph(&self.cfg)?;
+        let (cfg, mut graph) = Graph::read(&self.cfg)?;
         if let Some(size) = self.size {
             graph = graph.resized(&cfg, size.width, size.height).map_err(|e| e.inside(self.cfg.display()))?;
         }

@@ -8,6 +8,7 @@ use yoloslim::input_size::InputSize;
 use yoloslim::run_folder::RunConfig;
 use yoloslim::slim::SlimOptions;
 use yoloslim::train::{OnNan, Schedule, TrainOptions};
+use yoloslim_core::graph::Graph;
 use yoloslim_core::labels::{self, Dataset, Split};
 use yoloslim_core::{Error, Network, Result, files};
 
@@ -201,7 +202,7 @@ impl StartArgs {
         let Some(path) = &self.cfg else {
             return Err(Error::at("CFG", "no cfg was given").fix("give CFG or --resume"));
         };
-        let (mut cfg, graph) = super::net::read_graph(path)?;
+        let (mut cfg, graph) = Graph::read(path)?;
         if graph.heads().next().is_none() {
             return Err(Error::at(path.display(), "the net has no [yolo] layer").fix("train a detector's cfg"));
         }

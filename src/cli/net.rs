@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use yoloslim_core::darknet::Cfg;
-use yoloslim_core::graph::Graph;
-use yoloslim_core::{Network, Result, files};
+use yoloslim_core::{Network, Result};
 
 use crate::term::Term;
 
@@ -27,14 +25,6 @@ impl NetArgs {
         }
         Ok(network)
     }
-}
-
-/// Reads a cfg alone.
-pub fn read_graph(path: &Path) -> Result<(Cfg, Graph)> {
-    let name = path.display();
-    let cfg = Cfg::parse(&files::read(path)?).map_err(|e| e.inside(&name))?;
-    let graph = Graph::from_cfg(&cfg).map_err(|e| e.inside(&name))?;
-    Ok((cfg, graph))
 }
 
 /// Whether a cfg is one that was slimmed: its name or the plan beside it tells.

@@ -14,7 +14,6 @@ use yoloslim_core::{Result, files};
 
 use super::examples;
 use super::layer_table::kind;
-use super::net::read_graph;
 use super::origin;
 use crate::term::{self, Next, Term};
 
@@ -169,7 +168,7 @@ impl Show {
             term.next(Next::new("profile show").path(&self.profile).path("CFG"));
             return Ok(());
         };
-        let (cfg, mut graph) = read_graph(path)?;
+        let (cfg, mut graph) = Graph::read(path)?;
         if let Some(size) = self.size {
             graph = graph.resized(&cfg, size.width, size.height).map_err(|e| e.inside(path.display()))?;
         }
@@ -234,7 +233,7 @@ impl Fit {
         files::require_absent(&self.output)?;
         let start = Profile::find(&self.profile)?;
         let net = |timing: &Timing| -> Result<(String, Graph, f64)> {
-            Ok((timing.cfg.display().to_string(), read_graph(&timing.cfg)?.1, timing.ms))
+            Ok((timing.cfg.display().to_string(), Graph::read(&timing.cfg)?.1, timing.ms))
         };
         let nets = self.measured.iter().map(net).collect::<Result<Vec<_>>>()?;
         let found = profile::fit(&start, &nets)?;

@@ -12,6 +12,7 @@ use yoloslim_core::labels::Dataset;
 use yoloslim_core::prune::{self, PruneOptions, PrunePlan};
 use yoloslim_core::{Error, Network, Result};
 
+use super::detect::warn_of_other_classes;
 use super::knobs::Data;
 use super::measure_knobs::MeasureKnobs;
 use super::net::NetArgs;
@@ -51,10 +52,10 @@ pub struct Prune {
     #[command(flatten)]
     guard: GuardArgs,
     /// Decide and show what would go, write nothing
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     dry_run: bool,
     /// Print one JSON document
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     json: bool,
 }
 
@@ -108,6 +109,7 @@ impl Prune {
         let network = self.net.read(term)?;
         let classes = network.graph.classes();
         let data = self.data.as_deref().map(|path| Data::read(path, classes, term)).transpose()?;
+        data.iter().for_each(|data| warn_of_other_classes(&self.net.cfg, &data.val.names, term));
         let plan = match &self.plan {
             Some(path) => PrunePlan::load(path)?,
             None => self.choose(&network, &options, data.as_ref(), term)?,

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use yoloslim::data::spread;
-use yoloslim::detect::{DetectOptions, Detector};
+use yoloslim::detect::{DetectOptions, Detector, NEXT_TO_NOTHING};
 use yoloslim::new_folder::NewFolder;
 use yoloslim::quant::{self, Calibrated, Found, Kept, LayerSensitivity, Levers, QuantiseOptions, Quantised, Setting};
-use yoloslim::search::Judge;
+use yoloslim::search::{Judge, require_objects};
 use yoloslim_core::export::caffe::{self, CaffeOptions};
 use yoloslim_core::export::onnx::{self, OnnxOptions};
 use yoloslim_core::export::{Colour, FoldedNet};
@@ -17,6 +17,7 @@ use yoloslim_core::graph::{Graph, Op};
 use yoloslim_core::quant::{Calibration, Profile, Scheme, float_by_default, qdq};
 use yoloslim_core::{Error, Network, Result, files};
 
+use super::detect::warn_of_other_classes;
 use super::export_knobs::OnnxKnobs;
 use super::knobs::Data;
 use super::net::NetArgs;
@@ -89,7 +90,7 @@ pub struct Quantize {
     #[command(flatten)]
     onnx: OnnxKnobs,
     /// Print one JSON document
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     json: bool,
 }
 
@@ -137,8 +138,17 @@ impl Quantize {
         expressible(&network, options.scheme).map_err(|e| e.inside(self.net.cfg.display()))?;
         let always = self.float_layers(&network.graph)?;
         let data = Data::read(&self.data, network.graph.classes(), term)?;
+        warn_of_other_classes(&self.net.cfg, &data.val.names, term);
         let paths = spread(&data.train, self.images() as usize);
+        for (images, what) in [(&data.train, "training"), (&data.val, "validation")] {
+            if require_objects(images, "").is_err() {
+                term.warn(format!("the {what} images hold no objects: what is lost on them can't be told"));
+            }
+        }
         let before = self.accuracy(Detector::new(&network, DetectOptions::for_evaluation(None))?, &data, term)?;
+        if before.map50 < NEXT_TO_NOTHING {
+            term.warn("the net finds next to nothing as it is, so that nothing can be lost: train it first");
+        }
 
         let bar = term.progress(paths.len(), "calibrating");
         let mut progress = |done| bar.set_position(done as u64);
@@ -157,8 +167,7 @@ impl Quantize {
         let mut found = self.choose(&levers, &network, &sensitivity, &data, term)?;
         works.borrow_mut().finish();
         let after = self.simulated_accuracy(&found.quantised, &data, term)?;
-        let lost = before.map50 - after.map50;
-        let tuned = self.fine_tune(&calibrated.network, &mut found.quantised, lost, &data, folder.path(), term)?;
+        let tuned = self.fine_tune(&network, &calibrated.network, &mut found.quantised, &data, folder.path(), term)?;
 
         let outcome = Outcome { images: paths.len(), before, after, tuned, sensitivity };
         let report = Report::new(&options, &found, outcome);
@@ -284,16 +293,19 @@ impl Quantize {
     /// Trains the net as it computes when quantised; afterwards it is the better one on images held out.
     fn fine_tune(
         &self,
+        network: &Network,
         teacher: &Network,
         quantised: &mut Quantised,
-        lost: f64,
         data: &Data,
         folder: &Path,
         term: Term,
     ) -> Result<Option<FineTuning>> {
         let Some(epochs) = self.fine_tune_epochs else { return Ok(None) };
+        let judge = Judge::new(&data.train, JUDGE_IMAGES);
+        let lost = judge.accuracy(network)? - judge.accuracy_of(network, quantised.simulation())?;
         if lost <= MOST_LOST {
-            term.note(format!("{:.1} points of mAP@0.5 are lost: fine-tuning is left out", lost * 100.0));
+            let points = lost * 100.0;
+            term.note(format!("{points:.1} points of mAP@0.5 are lost on training images: fine-tuning is left out"));
             return Ok(None);
         }
         let rate = self.fine_tune_lr.unwrap_or(FINE_TUNE_RATE);

@@ -61,7 +61,7 @@ pub struct Slim {
     #[command(flatten)]
     measured: MeasureKnobs,
     /// Print one JSON document: the run's record
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     json: bool,
 }
 

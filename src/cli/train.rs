@@ -12,6 +12,7 @@ use yoloslim::shell;
 use yoloslim::train::distil::read_teacher;
 use yoloslim::train::{self, Event, Interrupt, Job, Rates, Sparsity, Strategy, Strength, TrainOptions, Trained, hyp};
 use yoloslim::workers::Workers;
+use yoloslim_core::graph::Graph;
 use yoloslim_core::prune;
 use yoloslim_core::record::RunRecord;
 use yoloslim_core::{Error, Network, Result};
@@ -20,7 +21,7 @@ use super::distil_knobs::DistilKnobs;
 use super::interrupt::listen;
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
 use super::loss_knobs::LossKnobs;
-use super::net::{LEARNT, is_slim, read_graph};
+use super::net::{LEARNT, is_slim};
 use super::numbers::count;
 use super::profile::warn_if_uncalibrated;
 use super::prune_knobs::{self, PruneKnobs};
@@ -70,7 +71,7 @@ pub struct Train {
     #[command(flatten)]
     knobs: TrainKnobs,
     /// Print one JSON document: the run's record
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     json: bool,
 }
 
@@ -216,7 +217,7 @@ impl Train {
         let mut options: TrainOptions = read_options(self.config.as_deref())?;
         if let (Some(HypName::Cfg), Some(cfg)) = (self.hyp, &self.start.cfg) {
             let place = |e: Error| e.inside(cfg.display());
-            let cfg = read_graph(cfg)?.0;
+            let cfg = Graph::read(cfg)?.0;
             hyp::apply(&cfg, &mut options).map_err(place)?;
             let ignored = hyp::ignored(&cfg);
             if !ignored.is_empty() {

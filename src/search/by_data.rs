@@ -113,6 +113,7 @@ impl ByData {
                 let gradients = options.score == Criterion::Taylor || self.candidates >= GRADIENTS_FROM;
                 let measuring = Measuring { images: self.images, threads };
                 let mut progress = |done| observe(Work { what: "calibrating", done, of: self.images });
+                let gradients = gradients.then_some(options.left_behind);
                 evidence::measure(network, train, gradients, measuring, &mut progress)?
             }
         };

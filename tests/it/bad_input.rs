@@ -162,3 +162,13 @@ fn what_does_not_fit_net_or_images_is_refused_before_there_is_a_run() {
     scene.data(2, "");
     refuse("train", "--patience 2", "the validation images hold no objects");
 }
+
+#[test]
+fn a_cfg_that_was_cut_off_after_net() {
+    let scene = Scene::new();
+    let cut = scene.write("cut.cfg", "[net]\nwidth=32\nheight=32\n");
+    for command in ["info", "bench infer"] {
+        let args: Vec<&str> = command.split(' ').chain([cut.as_str()]).collect();
+        fails(&scene, &args, &["cut.cfg", "it has no layers", "complete copy"]);
+    }
+}

@@ -1,9 +1,11 @@
 //! From a cfg to a graph: resolves references, derives every shape, and refuses what it can't compute.
 
+use std::path::Path;
+
 use super::layer::{Layer, Op, Shape, Source};
 use super::{Graph, read_layer};
 use crate::darknet::{Cfg, Section};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 impl Graph {
     /// Derives the graph that `cfg` describes.
@@ -26,13 +28,22 @@ impl Graph {
             let layer = Builder { graph: &graph, section }.build()?;
             graph.layers.push(layer);
         }
-        if graph.layers.is_empty() {
-            return Err(
-                Error::at(net.place(), "no layer follows it: the cfg ends there").fix("use a complete copy of the cfg")
-            );
-        }
         graph.check_heads()?;
         Ok(graph)
+    }
+
+    /// Reads a cfg file and derives its graph.
+    ///
+    /// # Errors
+    /// A file that can't be read or ends before its first layer; else as [`Graph::from_cfg`]. Each names the file.
+    pub fn read(path: &Path) -> Result<(Cfg, Self)> {
+        let name = path.display();
+        let cfg = Cfg::parse(&files::read(path)?).map_err(|e| e.inside(&name))?;
+        let graph = Self::from_cfg(&cfg).map_err(|e| e.inside(&name))?;
+        if graph.layers.is_empty() {
+            return Err(Error::at(name, "it has no layers: it ends after [net]").fix("use a complete copy of it"));
+        }
+        Ok((cfg, graph))
     }
 
     /// The same layers for another input size.
@@ -134,18 +145,7 @@ impl Builder<'_> {
             }
             Op::MaxPool(p) => {
                 let along = |n: usize, stride| (n + p.padding).checked_sub(p.size).map_or(0, |n| n / stride + 1);
-                let (height, width) = (along(first.height, p.stride_y), along(first.width, p.stride_x));
-                // Half of the padding, rounded down, lies before the map.
-                let misses = |n: usize, windows: usize, stride: usize| {
-                    p.padding / 2 >= p.size || (windows.max(1) - 1) * stride >= n + p.padding / 2
-                };
-                if misses(first.height, height, p.stride_y) || misses(first.width, width, p.stride_x) {
-                    let (size, padding) = (p.size, p.padding);
-                    return Err(self
-                        .error(format!("with size={size} and padding={padding} some windows see nothing of the map"))
-                        .fix("set padding to less than size"));
-                }
-                with(first.channels, height, width)
+                with(first.channels, along(first.height, p.stride_y), along(first.width, p.stride_x))
             }
             Op::Upsample { stride } => with(first.channels, first.height * stride, first.width * stride),
             Op::Reorg { stride } => {

@@ -137,9 +137,8 @@ impl Network {
     /// # Errors
     /// Whatever is wrong with either file; a weights file that is too short or too long for the cfg.
     pub fn read(cfg: &Path, weights: &Path) -> Result<Self> {
-        let (cfg_name, weights_name) = (cfg.display(), weights.display());
-        let cfg = Cfg::parse(&files::read(cfg)?).map_err(|e| e.inside(&cfg_name))?;
-        let graph = Graph::from_cfg(&cfg).map_err(|e| e.inside(&cfg_name))?;
+        let weights_name = weights.display();
+        let (cfg, graph) = Graph::read(cfg)?;
         let file = WeightsFile::parse(&files::read(weights)?).map_err(|e| e.inside(&weights_name))?;
         Self::from_parts(cfg, graph, &file).map_err(|e| e.inside(&weights_name))
     }
@@ -150,7 +149,7 @@ impl Network {
     /// Whatever is wrong with the cfg.
     pub fn random(cfg: &Path, seed: u64) -> Result<Self> {
         let name = cfg.display();
-        let cfg = Cfg::parse(&files::read(cfg)?).map_err(|e| e.inside(&name))?;
+        let (cfg, _) = Graph::read(cfg)?;
         Self::initialise(cfg, seed).map_err(|e| e.inside(&name))
     }
 

@@ -137,9 +137,12 @@ impl Measured {
     pub fn check(&self) -> Result<()> {
         for (kind, table) in &self.tables {
             table.check().map_err(|e| e.inside(kind.name()))?;
-            if table.axes.len() != kind.axes().len() {
+            if !table.axes.iter().map(|axis| axis.name.as_str()).eq(kind.axes().iter().copied()) {
                 return Err(Error::at(kind.name(), "has other axes than its kind").fix("measure again"));
             }
+        }
+        if let Some((name, ns)) = self.activation_ns.iter().find(|(_, ns)| !(ns.is_finite() && **ns >= 0.0)) {
+            return Err(Error::at(name, format!("{ns} ns is no time")).fix("measure again"));
         }
         Ok(())
     }

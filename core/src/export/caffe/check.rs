@@ -137,7 +137,7 @@ fn outputs(options: &CaffeOptions, written: &Written, add: &mut Add) {
         add("net", Severity::Refused, cause, "use fewer grouped routes");
     } else if !written.unused.is_empty() {
         let fix = if options.uneven_pool == UnevenPool::Slice {
-            "ignore them; a pool's go away with --uneven-pool convolution"
+            "ignore them; a pool's go away with --uneven-pool convolution where as many rows as columns are cut off"
         } else {
             "ignore them"
         };

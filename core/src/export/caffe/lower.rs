@@ -214,13 +214,13 @@ impl Lowering<'_> {
         let keys: [(&str, &dyn std::fmt::Display); 4] =
             [("pool", &"MAX"), ("kernel_size", &size), ("stride", &stride), ("pad", &found.pad)];
         self.layers.push(layer.with("pooling_param", &keys));
-        match (whole, self.options.uneven_pool) {
-            (true, _) => {}
-            (false, UnevenPool::Convolution) if found.is_one_more_before(node.shape) => {
+        match (whole, self.options.uneven_pool, found.margin(node.shape)) {
+            (true, ..) => {}
+            (false, UnevenPool::Convolution, Some(margin)) => {
                 let crop = CaffeLayer::new("Convolution", &name, vec![padded], vec![top]).giving(node.shape);
-                self.layers.push(crop.convolving(&last_tap(node.shape.channels)));
+                self.layers.push(crop.convolving(&tap(node.shape.channels, margin + 1, found.skipped)));
             }
-            (false, _) => self.cut(&name, &padded, &found, node.shape, &top),
+            (false, ..) => self.cut(&name, &padded, &found, node.shape, &top),
         }
     }
 
@@ -242,23 +242,26 @@ impl Lowering<'_> {
 }
 
 impl CaffePool {
-    /// Whether the wanted part is all but the first row and column.
-    fn is_one_more_before(&self, to: Shape) -> bool {
-        self.skipped == 1 && self.shape.height == to.height + 1 && self.shape.width == to.width + 1
+    /// How many rows, and as many columns, there are beside the wanted part; none where they are not as many.
+    fn margin(&self, to: Shape) -> Option<usize> {
+        let (rows, columns) = (self.shape.height - to.height, self.shape.width - to.width);
+        (rows == columns).then_some(rows)
     }
 }
 
-/// A depth-wise convolution of 2x2 that passes on its last tap.
-fn last_tap(channels: usize) -> FoldedConvolution {
+/// A depth-wise convolution that passes on the tap in row and column `at`.
+fn tap(channels: usize, size: usize, at: usize) -> FoldedConvolution {
+    let mut kernel = vec![0.0; size * size];
+    kernel[at * size + at] = 1.0;
     FoldedConvolution {
-        size: 2,
+        size,
         stride_y: 1,
         stride_x: 1,
         pad: 0,
         dilation: 1,
         groups: channels,
         filters: channels,
-        kernel: [0.0, 0.0, 0.0, 1.0].repeat(channels),
+        kernel: kernel.repeat(channels),
         bias: vec![0.0; channels],
     }
 }

@@ -77,6 +77,10 @@ fn an_uneven_pool_is_cut_out_or_refused_with_advice() {
     assert_eq!(layers(&sliced)[5], slice);
     let convolved = with(UnevenPool::Convolution).unwrap();
     assert!(convolved.unused.is_empty() && layers(&convolved)[4].contains("kernel_size: 2 stride: 1 group: 3"));
+    let after = format!("[convolutional]\nfilters=3\n[maxpool]\nsize=3\nstride=2\n{HEAD}");
+    let options = CaffeOptions { uneven_pool: UnevenPool::Convolution, ..CaffeOptions::default() };
+    let convolved = export(&after, &options).unwrap();
+    assert!(convolved.unused.is_empty(), "rows behind the wanted ones are cut off likewise: {:?}", convolved.unused);
     let message = with(UnevenPool::Refuse).unwrap_err().to_string();
     assert!(message.contains("[maxpool] #1") && message.contains("odd size and stride 1"), "{message}");
 }

@@ -1,6 +1,6 @@
-//! How much the loss would change without each filter, to first order (Molchanov et al. 2019, "Importance Estimation
-//! for Neural Network Pruning"): the slope of the loss along a gate on the filter's output is gamma dL/dgamma +
-//! beta dL/dbeta, or w dL/dw + b dL/db without normalisation. The gradients are measured by whoever can train.
+//! How much the loss would change without each filter, to first order: the slope of the loss along a gate on what the
+//! filter gives (Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", formula 9), with the constant
+//! that is to stand in for the filter in place of their zero. The slopes are measured by whoever can train.
 
 use crate::prune::PerFilter;
 

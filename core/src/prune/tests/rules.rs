@@ -257,7 +257,7 @@ fn any_cost_can_be_a_budget() {
     assert!(
         message.starts_with("filters: 9 filters can't be reached: the narrowest net with groups together, min-keep 0")
     );
-    assert!(message.ends_with("ask for 13 filters or more, or lower min-keep"), "{message}");
+    assert!(message.ends_with("ask for 13 filters or more"), "{message}");
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn a_plan_says_when_it_leaves_a_part_of_its_budget_and_why() {
     let fine = net(&(conv(512, 1, "") + &conv(512, 1, "")), &[]);
     assert_eq!(warning(&fine, PruneOptions { target, ..options(0.0) }), None);
     let multiples = warning(&wide_net(), PruneOptions { target, multiple_of: 16, ..options(0.0) });
-    assert!(multiples.unwrap().contains("--multiple-of 16 leaves no net nearer to --target-flops"));
+    assert!(multiples.unwrap().contains("no net nearer to --target-flops was found with --multiple-of 16"));
     let blocks = PruneOptions { target: Target::Flops(0.01), layers: 2, ..options(0.0) };
     assert!(warning(&residual_net(), blocks).unwrap().contains("the 2 residual blocks that go take more"));
     let whole = PruneOptions { target: Target::Latency(1e6), profile: Some("hi3519a".into()), ..options(0.0) };
