@@ -14,7 +14,7 @@ const BETA: f32 = 0.1;
 /// `measured`, blocks without gamma can go too, after all others.
 ///
 /// # Errors
-/// As [`plan`].
+/// As [`plan()`].
 pub fn rehearse(network: &Network, options: &PruneOptions, measured: bool) -> Result<PrunePlan> {
     let last = |block: &blocks::Block| block.form.is_ok().then_some((block.shortcut, block.score.unwrap_or(f64::MAX)));
     let effects = || -> BTreeMap<usize, f64> { blocks::blocks(network, None).iter().filter_map(last).collect() };
