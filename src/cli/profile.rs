@@ -121,8 +121,10 @@ pub fn warn_if_uncalibrated(profile: &Profile, term: Term) {
             .iter()
             .for_each(|difference| term.warn(format!("{}: {difference}", profile.name)));
     }
-    if !profile.calibrated {
-        let name = &profile.name;
+    let name = &profile.name;
+    if let (Device::Measured(_), false) = (&profile.device, profile.calibrated) {
+        term.warn(format!("{name} was measured while the machine did something else too: measure it again"));
+    } else if !profile.calibrated {
         term.warn(format!(
             "{name} is uncalibrated: its milliseconds compare nets, but no device was measured; time some nets on yours \
              and run yoloslim profile fit"

@@ -8,7 +8,7 @@ use yoloslim_core::Result;
 use crate::term::{Term, print_error};
 
 /// How long the others hold their own errors back: of one that all of them have, only the leader tells.
-const LEADERS_WORD: Duration = Duration::from_secs(2);
+const LEADERS_WORD: Duration = Duration::from_secs(6);
 
 /// Runs a command with the workers that were started with this process. The leader speaks for all; a worker that fails
 /// ends all of them.
