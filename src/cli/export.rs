@@ -313,7 +313,7 @@ impl Export {
         let cfg = &self.net.cfg;
         let export = Next::typed_without_option("--check").with("--format caffe");
         let export = match (self.caffe.is_for_svp_npu(), self.caffe.data.is_some()) {
-            (true, _) if std::env::args().any(|word| word.starts_with("--dialect")) => export,
+            (true, _) if super::typed().iter().any(|word| word.starts_with("--dialect")) => export,
             (true, _) => export.with("--dialect svp_npu"),
             (false, true) => export,
             (false, false) => export.data(origin::data(cfg).as_deref()),

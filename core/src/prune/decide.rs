@@ -120,7 +120,7 @@ fn decide(network: &Network, options: &PruneOptions, evidence: &Evidence, budget
         threshold: gone_scores.fold(0.0, f64::max),
         gamma_share: gamma_share(&shallow, &channels, gone),
         prunable: scores.candidates.len(),
-        gone: scores.candidates.iter().filter(|c| !kept[c.class]).count(),
+        gone: Some(scores.candidates.iter().filter(|c| !kept[c.class]).count()),
         before: Cost::of(&network.graph),
         after: Cost::of(&slim),
         budgets: budgets.iter().map(|budget| budget.spent(&network.graph, &slim)).collect(),

@@ -26,9 +26,9 @@ pub struct PrunePlan {
     /// Classes of channels that may go: those that a target in channels is a share of.
     #[serde(default)]
     pub prunable: usize,
-    /// Those of them that go.
+    /// Those of them that go; none in plans of old versions.
     #[serde(default)]
-    pub gone: usize,
+    pub gone: Option<usize>,
     /// The net as it is.
     pub before: Cost,
     /// The net as it will be.
@@ -183,14 +183,13 @@ impl PrunePlan {
 
     /// How many of the channels that a share marks stay after all.
     fn brought_back(&self) -> Option<String> {
-        let Target::Channels(share) = self.options.target else { return None };
+        let (Target::Channels(share), Some(gone)) = (self.options.target, self.gone) else { return None };
         let marked = portion(self.prunable, share);
-        let few = self.gone as f64 >= marked as f64 * (1.0 - UNUSED_PERCENT / 100.0) - 1.0;
+        let few = gone as f64 >= marked as f64 * (1.0 - UNUSED_PERCENT / 100.0) - 1.0;
         (!few && self.budgets.is_empty()).then(|| {
             format!(
-                "{} of the {marked} channels that --channels {share} marks go: floors, carriers and multiples keep the others; \
-                 a target in FLOPs or parameters takes others in their place",
-                self.gone
+                "{gone} of the {marked} channels that --channels {share} marks go: floors, carriers and multiples keep the others; \
+                 a target in FLOPs or parameters takes others in their place"
             )
         })
     }
