@@ -5,6 +5,9 @@ use std::sync::OnceLock;
 /// The set of instructions a kernel is compiled for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Path {
+    /// Products of whole tiles (AMX, in bfloat16), and everything of [`Path::Avx512`].
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Amx,
     /// 512-bit vectors (F, VL, DQ and BW), and everything of [`Path::Avx2`].
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -18,9 +21,9 @@ pub(crate) enum Path {
     Portable,
 }
 
-/// Name of the instructions in use: `"avx512"`, `"avx2+fma"`, `"neon"` or `"portable"`.
+/// Name of the instructions in use: `"amx"`, `"avx512"`, `"avx2+fma"`, `"neon"` or `"portable"`.
 ///
-/// They are the best that the processor has, unless `YOLOSLIM_CPU_PATH` in the environment names others (`avx512`,
+/// They are the best that the processor has, unless `YOLOSLIM_CPU_PATH` in the environment names others (`amx`, `avx512`,
 /// `avx2`, `neon` or `portable`). A name that is unknown, or of instructions that the processor does not have, changes
 /// nothing.
 pub fn cpu_path() -> &'static str {
@@ -44,6 +47,8 @@ impl Path {
     /// Every path of this processor, the best one first.
     pub(crate) fn available() -> impl Iterator<Item = Self> {
         const ALL: &[Path] = &[
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Path::Amx,
             #[cfg(target_arch = "x86_64")]
             Path::Avx512,
             #[cfg(target_arch = "x86_64")]
@@ -58,6 +63,8 @@ impl Path {
     /// True if this processor has the instructions.
     fn is_available(self) -> bool {
         match self {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Path::Amx => Path::Avx512.is_available() && crate::conv::tile_products_are_available(),
             #[cfg(target_arch = "x86_64")]
             Path::Avx512 => {
                 is_x86_feature_detected!("avx512f")
@@ -74,8 +81,21 @@ impl Path {
         }
     }
 
+    /// True if the 512-bit vectors of [`Path::Avx512`] are among the instructions.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn has_avx512(self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Path::Amx => true,
+            Path::Avx512 => true,
+            Path::Avx2 | Path::Portable => false,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Path::Amx => "amx",
             #[cfg(target_arch = "x86_64")]
             Path::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
@@ -110,11 +130,11 @@ macro_rules! for_each_path {
             }
             #[cfg(target_arch = "x86_64")]
             match path {
-                // SAFETY: `Path::Avx512` is only made after the processor was asked for these instructions.
-                $crate::path::Path::Avx512 => return unsafe { on_avx512($($argument),*) },
+                // SAFETY: such a path is only made after the processor was asked for these instructions.
+                path if path.has_avx512() => return unsafe { on_avx512($($argument),*) },
                 // SAFETY: `Path::Avx2` is only made after the processor was asked for AVX2 and FMA.
                 $crate::path::Path::Avx2 => return unsafe { on_avx2($($argument),*) },
-                $crate::path::Path::Portable => {}
+                _ => {}
             }
             // Elsewhere the instructions are there on any processor that they are compiled for.
             let _ = path;

@@ -1,8 +1,12 @@
 //! What happens to a finished sum of products on its way to memory.
 
-use crate::activation::{Activation, activate_on};
+use super::microkernel::{NR, TOGETHER};
+use super::vector::{Vector, on_each_path};
+use crate::activation::{Activation, activate_on, fix_activation};
 use crate::path::{Path, for_each_path};
 use crate::shape::ConvShape;
+use crate::share::SharedMut;
+use std::ops::Range;
 
 /// `y = act(sum + bias) + residual`, or the largest of each 2 x 2 of them: what a convolution does with its sums before it
 /// writes them.
@@ -71,4 +75,57 @@ for_each_path! {
     fn add(values: &mut [f32], others: &[f32]) {
         values.iter_mut().zip(others).for_each(|(value, other)| *value += other);
     }
+}
+
+/// Values of the widest tile of sums.
+pub(crate) const WIDEST: usize = TOGETHER * NR;
+
+/// A tile whose products are summed.
+pub(crate) struct Finished<'a> {
+    pub(crate) sums: &'a [[f32; WIDEST]],
+    pub(crate) bias: &'a [f32; WIDEST],
+    /// Where each row's pixel starts, and the columns in it.
+    pub(crate) destinations: &'a [usize],
+    pub(crate) columns: Range<usize>,
+}
+
+on_each_path! {
+    /// Bias, activation and residual of a tile, which is then written; no other task may write these columns of these pixels.
+    pub(crate) fn finish(tile: Finished, out: SharedMut, epilogue: Epilogue) => finish_rows::<Vector>
+}
+
+#[inline(always)]
+fn finish_rows<V: Vector>(tile: Finished, out: SharedMut, epilogue: Epilogue) {
+    let (first, width) = (tile.columns.start, tile.columns.len());
+    fix_activation!(epilogue.activation, ACT => {
+        for (row, &to) in tile.sums.iter().zip(tile.destinations) {
+            let residual = epilogue.residual.map(|all| &all[to + first..][..width]);
+            // SAFETY: the caller vouches that nobody else writes there.
+            let to = unsafe { out.part(to + first, width) };
+            for (at, (sums, bias)) in row.chunks_exact(V::LANES).zip(tile.bias.chunks_exact(V::LANES)).enumerate() {
+                let Some(to) = to.get_mut(at * V::LANES..) else { break };
+                let residual = residual.map(|all| &all[at * V::LANES..]);
+                let mut values = [0.0; NR];
+                for ((value, sum), bias) in values.iter_mut().zip(sums).zip(bias) {
+                    *value = ACT.apply(sum + bias);
+                }
+                // SAFETY: there are at least as many values as lanes.
+                let values = unsafe { V::load(values.as_ptr()) };
+                // SAFETY: where there are fewer than lanes, their number is given.
+                unsafe {
+                    if to.len() >= V::LANES {
+                        let values = residual.map_or(values, |all| values.add(V::load(all.as_ptr())));
+                        let values = if epilogue.accumulate { values.add(V::load(to.as_ptr())) } else { values };
+                        values.store(to.as_mut_ptr());
+                    } else {
+                        let count = to.len();
+                        let values = residual.map_or(values, |all| values.add(V::load_part(all.as_ptr(), count)));
+                        let before = || V::load_part(to.as_ptr(), count);
+                        let values = if epilogue.accumulate { values.add(before()) } else { values };
+                        values.store_part(to.as_mut_ptr(), count);
+                    }
+                }
+            }
+        }
+    });
 }

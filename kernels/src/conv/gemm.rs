@@ -4,12 +4,11 @@
 //! outside the image (the indirect convolution of Dukhan, arXiv:1907.02129). Columns are output channels, packed once.
 
 use super::Scratch;
-use super::epilogue::Epilogue;
+use super::epilogue::{Epilogue, Finished, WIDEST, finish};
 use super::grid::Grid;
-use super::microkernel::{Columns, MR, NR, Next, Rows, TOGETHER, multiply, tile};
+use super::microkernel::{Columns, MR, NR, Next, Rows, multiply, tile};
 use super::panels::Panels;
-use crate::activation::fix_activation;
-use crate::path::{Path, for_each_path};
+use crate::path::Path;
 use crate::shape::PoolShape;
 use crate::share::SharedMut;
 use rayon::prelude::*;
@@ -172,52 +171,5 @@ unsafe fn run_panels(
             let finished = Finished { sums: &sums[..used], bias: &bias, destinations, columns: first..first + width };
             finish(path, finished, out, epilogue);
         }
-    }
-}
-
-/// Values of the widest tile.
-const WIDEST: usize = TOGETHER * NR;
-
-/// A tile whose products are summed.
-struct Finished<'a> {
-    sums: &'a [[f32; WIDEST]],
-    bias: &'a [f32; WIDEST],
-    /// Where each row's pixel starts, and the columns in it.
-    destinations: &'a [usize; MR],
-    columns: Range<usize>,
-}
-
-for_each_path! {
-    /// Bias, activation and residual of a tile, which is then written; no other task may write these columns of these pixels.
-    fn finish(tile: Finished, out: SharedMut, epilogue: Epilogue) {
-        let (first, width) = (tile.columns.start, tile.columns.len());
-        fix_activation!(epilogue.activation, ACT => {
-            for (row, &to) in tile.sums.iter().zip(tile.destinations) {
-                let residual = epilogue.residual.map(|all| &all[to + first..][..width]);
-                // SAFETY: the caller vouches that nobody else writes there.
-                let to = unsafe { out.part(to + first, width) };
-                for (part, to) in to.chunks_mut(NR).enumerate() {
-                    let finished = |j: usize| ACT.apply(row[part * NR + j] + tile.bias[part * NR + j]);
-                    store(to, finished, residual.map(|all| &all[part * NR..]), epilogue.accumulate);
-                }
-            }
-        })
-    }
-}
-
-/// Writes finished values, a whole panel by vectors.
-#[inline(always)]
-fn store(to: &mut [f32], finished: impl Fn(usize) -> f32, residual: Option<&[f32]>, accumulate: bool) {
-    if let Some(to) = to.first_chunk_mut::<NR>() {
-        let mut values: [f32; NR] = std::array::from_fn(finished);
-        if let Some(residual) = residual.and_then(|residual| residual.first_chunk::<NR>()) {
-            values = std::array::from_fn(|j| values[j] + residual[j]);
-        }
-        *to = if accumulate { std::array::from_fn(|j| to[j] + values[j]) } else { values };
-        return;
-    }
-    for (j, to) in to.iter_mut().enumerate() {
-        let value = finished(j) + residual.map_or(0.0, |residual| residual[j]);
-        *to = if accumulate { *to + value } else { value };
     }
 }

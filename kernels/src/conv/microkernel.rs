@@ -19,7 +19,7 @@ pub(crate) const TOGETHER: usize = 2;
 pub(crate) fn tile(path: Path) -> (usize, usize) {
     match path {
         #[cfg(target_arch = "x86_64")]
-        Path::Avx512 => (MR, TOGETHER),
+        path if path.has_avx512() => (MR, TOGETHER),
         _ => (6, 1),
     }
 }

@@ -12,6 +12,8 @@ mod reference;
 mod scheme;
 mod scratch;
 mod small;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod split;
 mod strided;
 #[cfg(test)]
 mod tests;
@@ -29,9 +31,12 @@ pub use scratch::Scratch;
 use crate::path::Path;
 use crate::shape::ConvShape;
 use grid::Grid;
+use packed::Algorithm;
 use panels::{Panels, Weights};
 use scheme::{Scheme, Work};
 pub(crate) use scratch::Buffer;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) use split::available as tile_products_are_available;
 use tiles::{Taps, Tiles};
 use winograd::Kernel;
 
@@ -63,8 +68,9 @@ pub fn conv_forward_once(
     y: &mut [f32],
     scratch: &mut Scratch,
 ) {
-    let packed = PackedConv::in_scratch(shape, weights, scratch);
-    forward_on(Path::detect(), &packed, shape, x, epilogue, y, scratch);
+    let path = Path::detect();
+    let packed = PackedConv::in_scratch(path, shape, weights, scratch);
+    forward_on(path, &packed, shape, x, epilogue, y, scratch);
     packed.give_back(scratch);
 }
 
@@ -120,11 +126,16 @@ fn backward_data_on(
     assert_eq!(dy.len(), shape.output_len(), "output gradient of {shape:?}");
     assert_eq!(dx.len(), shape.input_len(), "input gradient of {shape:?}");
     let epilogue = Epilogue::gradient(accumulate);
-    if let Some(scheme) = Scheme::of(shape, Work::Training) {
-        return transformed_backward_data(path, scheme, shape, weights, dy, dx, epilogue, scratch);
-    }
     let (inputs, outputs, taps) = (shape.group_in(), shape.group_out(), shape.taps());
     let columns = Weights { values: weights, group: outputs * inputs * taps, column: taps, channel: inputs * taps };
+    match Algorithm::of(path, shape, Work::Training) {
+        Algorithm::Transformed(scheme) => {
+            return transformed_backward_data(path, scheme, shape, weights, dy, dx, epilogue, scratch);
+        }
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Algorithm::Split => return split_backward_data(path, shape, columns, dy, dx, epilogue, scratch),
+        Algorithm::Direct => {}
+    }
     let packed = shape.is_depthwise().then(|| depthwise::pack(shape, weights));
     for grid in Grid::backward(shape) {
         if let Some(packed) = &packed {
@@ -136,6 +147,28 @@ fn backward_data_on(
         gemm::run(path, &grid, &panels, dy, dx, epilogue);
         scratch.give_back(panels.into_values());
     }
+}
+
+/// The input's gradient by products of tiles of halves.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn split_backward_data(
+    path: Path,
+    shape: &ConvShape,
+    weights: Weights,
+    dy: &[f32],
+    dx: &mut [f32],
+    epilogue: Epilogue,
+    scratch: &Scratch,
+) {
+    let pack = |grid: Grid| {
+        let memory = scratch.take_memory(split::Columns::len(&grid, shape.channels_in));
+        let columns = split::Columns::pack(&grid, shape.channels_in, weights, memory);
+        (grid, columns)
+    };
+    let packed: Vec<_> = Grid::backward(shape).into_iter().map(pack).collect();
+    let parts: Vec<_> = packed.iter().map(|(grid, columns)| (grid.clone(), columns)).collect();
+    split::run(path, &parts, dy, dx, epilogue, scratch);
+    packed.into_iter().for_each(|(_, columns)| scratch.give_back(columns.into_values()));
 }
 
 /// The input's gradient by the tiles of a scheme for `y = conv(x)`.
@@ -168,7 +201,11 @@ fn backward_weights_on(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw:
     assert_eq!(dw.len(), shape.weights_len(), "weights gradient of {shape:?}");
     if shape.is_depthwise() {
         depthwise::add_weights_gradient(path, shape, x, dy, dw);
-    } else {
-        weights_gradient::add(path, shape, x, dy, dw, scratch);
+        return;
+    }
+    match Algorithm::of(path, shape, Work::Weights) {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Algorithm::Split => split::add_weights_gradient(shape, x, dy, dw, scratch),
+        _ => weights_gradient::add(path, shape, x, dy, dw, scratch),
     }
 }

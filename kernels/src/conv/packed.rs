@@ -4,7 +4,9 @@ use super::epilogue::Epilogue;
 use super::gemm;
 use super::grid::{self, Grid};
 use super::panels::{self, Panels};
-use super::scheme::{Scheme, Work};
+use super::scheme::{Scheme, Work, direct_only};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::split;
 use super::tiles::{Taps, Tiles};
 use super::winograd::{self, Kernel};
 use super::{Scratch, depthwise};
@@ -33,6 +35,32 @@ enum Weights {
     Dense(Panels),
     Folded(Panels),
     Transformed(Kernel),
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Split(split::Columns),
+}
+
+/// How a convolution is computed that is not depth-wise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Algorithm {
+    /// By direct sums.
+    Direct,
+    /// On transformed tiles.
+    Transformed(Scheme),
+    /// By products of tiles of halves, see [`split`].
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Split,
+}
+
+impl Algorithm {
+    /// The fastest one on this path.
+    pub(super) fn of(path: Path, shape: &ConvShape, work: Work) -> Self {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if path == Path::Amx && shape.groups == 1 && !direct_only() {
+            return Self::Split;
+        }
+        let _ = path;
+        Scheme::of(shape, work).map_or(Self::Direct, Self::Transformed)
+    }
 }
 
 impl PackedConv {
@@ -41,25 +69,35 @@ impl PackedConv {
     /// # Panics
     /// If `weights` does not hold `shape.weights_len()` values or the shape describes no convolution.
     pub fn new(shape: &ConvShape, weights: &[f32]) -> Self {
-        Self::pack(shape, weights, Scheme::of(shape, Work::Inference), Vec::new())
+        Self::new_on(Path::detect(), shape, weights)
     }
 
-    /// Packs for direct summation, never for a transform: slower, with the least rounding error.
+    /// [`Self::new`] for a path, and those that the same algorithms are for.
+    pub(super) fn new_on(path: Path, shape: &ConvShape, weights: &[f32]) -> Self {
+        Self::pack(shape, weights, Algorithm::of(path, shape, Work::Inference), Vec::new())
+    }
+
+    /// Packs for direct summation in `f32`: slower, with the least rounding error.
     ///
     /// # Panics
     /// As [`Self::new`].
     pub fn direct(shape: &ConvShape, weights: &[f32]) -> Self {
-        Self::pack(shape, weights, None, Vec::new())
+        Self::pack(shape, weights, Algorithm::Direct, Vec::new())
     }
 
-    /// As [`Self::new`], in memory of the pool, to which [`Self::give_back`] returns it.
-    pub(crate) fn in_scratch(shape: &ConvShape, weights: &[f32], scratch: &Scratch) -> Self {
+    /// As [`Self::new_on`], in memory of the pool, to which [`Self::give_back`] returns it.
+    pub(crate) fn in_scratch(path: Path, shape: &ConvShape, weights: &[f32], scratch: &Scratch) -> Self {
         if shape.is_depthwise() {
-            return Self::pack(shape, weights, None, Vec::new());
+            return Self::pack(shape, weights, Algorithm::Direct, Vec::new());
         }
-        let scheme = Scheme::of(shape, Work::Training);
-        let transformed = |scheme| Kernel::len(scheme, shape.channels_in, shape.channels_out);
-        Self::pack(shape, weights, scheme, scratch.take_memory(scheme.map_or(weights.len(), transformed)))
+        let algorithm = Algorithm::of(path, shape, Work::Training);
+        let len = match algorithm {
+            Algorithm::Direct => weights.len(),
+            Algorithm::Transformed(scheme) => Kernel::len(scheme, shape.channels_in, shape.channels_out),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Algorithm::Split => split::Columns::len(&Grid::forward(shape), shape.channels_out),
+        };
+        Self::pack(shape, weights, algorithm, scratch.take_memory(len))
     }
 
     pub(crate) fn give_back(self, scratch: &Scratch) {
@@ -67,11 +105,13 @@ impl PackedConv {
             Weights::Depthwise(values) => values,
             Weights::Dense(panels) | Weights::Folded(panels) => panels.into_values(),
             Weights::Transformed(kernel) => kernel.into_values(),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Weights::Split(columns) => columns.into_values(),
         });
     }
 
-    /// Packs into `memory` for a scheme, or for direct summation.
-    pub(super) fn pack(shape: &ConvShape, weights: &[f32], scheme: Option<Scheme>, memory: Vec<f32>) -> Self {
+    /// Packs into `memory` for an algorithm.
+    pub(super) fn pack(shape: &ConvShape, weights: &[f32], algorithm: Algorithm, memory: Vec<f32>) -> Self {
         shape.check();
         assert_eq!(weights.len(), shape.weights_len(), "weights of {shape:?}");
         let (inputs, outputs, taps) = (shape.group_in(), shape.group_out(), shape.taps());
@@ -79,15 +119,16 @@ impl PackedConv {
         let columns = panels::Weights { values: weights, group, column, channel: taps };
         let size = (shape.groups, outputs);
         let panels = |memory| Panels::pack(Path::detect(), &Grid::forward(shape), size, columns, memory);
-        let weights = if shape.is_depthwise() {
-            Weights::Depthwise(depthwise::pack(shape, weights))
-        } else if let Some(scheme) = scheme {
-            let taps = Taps { weights, column: inputs * 9, channel: 9, flip: false };
-            Weights::Transformed(Kernel::pack(Path::detect(), scheme, (inputs, outputs), taps, memory))
-        } else if grid::folds(shape) {
-            Weights::Folded(panels(memory))
-        } else {
-            Weights::Dense(panels(memory))
+        let weights = match algorithm {
+            _ if shape.is_depthwise() => Weights::Depthwise(depthwise::pack(shape, weights)),
+            Algorithm::Transformed(scheme) => {
+                let taps = Taps { weights, column: inputs * 9, channel: 9, flip: false };
+                Weights::Transformed(Kernel::pack(Path::detect(), scheme, (inputs, outputs), taps, memory))
+            }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Algorithm::Split => Weights::Split(split::Columns::pack(&Grid::forward(shape), outputs, columns, memory)),
+            Algorithm::Direct if grid::folds(shape) => Weights::Folded(panels(memory)),
+            Algorithm::Direct => Weights::Dense(panels(memory)),
         };
         Self { weights, kernel: kernel_shape(shape) }
     }
@@ -123,6 +164,10 @@ impl PackedConv {
             Weights::Transformed(kernel) => {
                 let tiles = Tiles::new(kernel.scheme(), shape.batch, grid::planes(shape), shape.pad);
                 winograd::run(path, &tiles, kernel, x, y, epilogue, scratch);
+            }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Weights::Split(columns) => {
+                split::run(path, &[(Grid::forward(shape), columns)], x, y, epilogue, scratch);
             }
         }
     }

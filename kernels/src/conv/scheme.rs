@@ -143,8 +143,8 @@ impl Scheme {
     }
 }
 
-/// True if `YOLOSLIM_CONVOLUTION=direct` is in the environment: nothing is computed on transformed tiles.
-fn direct_only() -> bool {
+/// True if `YOLOSLIM_CONVOLUTION=direct` is in the environment: everything is summed up directly.
+pub(crate) fn direct_only() -> bool {
     static DIRECT: OnceLock<bool> = OnceLock::new();
     *DIRECT.get_or_init(|| std::env::var_os("YOLOSLIM_CONVOLUTION").is_some_and(|value| value == "direct"))
 }

@@ -35,10 +35,10 @@ fn check(shape: &ConvShape) -> Result<(), TestCaseError> {
     let want_dx = reference::backward_data(shape, &weights, &dy);
     let want_dw = reference::backward_weights(shape, &x, &dy);
     for path in Path::available() {
-        let forced = |scheme: &Scheme| PackedConv::pack(shape, &weights, Some(*scheme), Vec::new());
+        let forced = |scheme: &Scheme| PackedConv::pack(shape, &weights, Algorithm::Transformed(*scheme), Vec::new());
         // As in training: in memory that others have used.
-        let reused = PackedConv::in_scratch(shape, &weights, &scratch);
-        let chosen = [PackedConv::new(shape, &weights), PackedConv::direct(shape, &weights), reused];
+        let reused = PackedConv::in_scratch(path, shape, &weights, &scratch);
+        let chosen = [PackedConv::new_on(path, shape, &weights), PackedConv::direct(shape, &weights), reused];
         let packings: Vec<_> = chosen.into_iter().chain(Scheme::fitting(shape).iter().map(forced)).collect();
         for packed in &packings {
             let mut y = vec![f32::NAN; shape.output_len()];
@@ -231,7 +231,7 @@ fn transforms_lose_little_precision_over_many_channels() {
     for (shape, scheme) in [(plain, Scheme::Plain), (plain, Scheme::Small), (strided, Scheme::Strided)] {
         let (x, weights) = (noise(shape.input_len(), 1), noise(shape.weights_len(), 2));
         let want = reference::forward(&shape, &x, &weights);
-        let packed = PackedConv::pack(&shape, &weights, Some(scheme), Vec::new());
+        let packed = PackedConv::pack(&shape, &weights, Algorithm::Transformed(scheme), Vec::new());
         let mut y = vec![0.0; shape.output_len()];
         conv_forward(&packed, &shape, &x, Epilogue::default(), &mut y, &mut Scratch::default());
         assert!(error(&y, &want) < 1e-5, "{scheme:?}: {}", error(&y, &want));

@@ -118,14 +118,14 @@ macro_rules! on_each_path {
             }
             match path {
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: `Path::Avx512` is only made after the processor was asked for these instructions.
-                Path::Avx512 => unsafe { on_avx512 $(::<$($passed)*>)? ($($argument),*) },
+                // SAFETY: such a path is only made after the processor was asked for these instructions.
+                path if path.has_avx512() => unsafe { on_avx512 $(::<$($passed)*>)? ($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Path::Avx2` is only made after the processor was asked for AVX2 and FMA.
                 Path::Avx2 => unsafe { on_avx2 $(::<$($passed)*>)? ($($argument),*) },
                 #[cfg(target_arch = "aarch64")]
                 Path::Neon => on_neon $(::<$($passed)*>)? ($($argument),*),
-                Path::Portable => on_any $(::<$($passed)*>)? ($($argument),*),
+                _ => on_any $(::<$($passed)*>)? ($($argument),*),
             }
         }
     };

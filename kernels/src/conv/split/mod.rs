@@ -1,0 +1,248 @@
+//! Convolutions as sums of products of tiles, for processors with AMX: see [`instructions`] for the products, [`halves`] for
+//! their precision and [`layout`] for where tiles of pixels come from.
+//!
+//! Nothing is transformed, so weights take as much memory as they do anyway, and any kernel, stride and dilation will do.
+
+mod columns;
+mod halves;
+mod instructions;
+mod layout;
+mod source;
+mod weights;
+
+pub(crate) use columns::Columns;
+pub(crate) use instructions::available;
+pub(crate) use weights::add as add_weights_gradient;
+
+use super::Scratch;
+use super::epilogue::{Epilogue, Finished, WIDEST, finish};
+use super::grid::Grid;
+use crate::path::Path;
+use crate::shape::PoolShape;
+use crate::share::SharedMut;
+use columns::TOGETHER;
+use instructions::{Registers, TILE, To};
+use layout::Layout;
+use rayon::prelude::*;
+use source::{Split, Strip};
+use std::ops::Range;
+
+/// Rows and columns whose sums the registers hold.
+const BLOCK: usize = 2 * TILE;
+const _: () = assert!(BLOCK == WIDEST && TOGETHER * TILE == BLOCK);
+/// Bytes of a strip and of the weights that it is multiplied by, which lie in the L2 cache together.
+const STRIP: usize = 384 * 1024;
+const WEIGHTS: usize = 1 << 20;
+/// Strips from which on each is a task of its own.
+const ENOUGH_STRIPS: usize = 6;
+/// Blocks of a task that share what is read of the weights, and tasks below which the columns are divided too.
+const BLOCKS: usize = 24;
+const ENOUGH_TASKS: usize = 16;
+
+/// Computes grids that read the same source, each with its weights: `dst = act(src * columns + bias) + residual`.
+pub(crate) fn run(
+    path: Path,
+    parts: &[(Grid, &Columns)],
+    src: &[f32],
+    dst: &mut [f32],
+    epilogue: Epilogue,
+    scratch: &Scratch,
+) {
+    let grids: Vec<Grid> = parts.iter().map(|(grid, _)| grid.clone()).collect();
+    let rows = grids.iter().map(|grid| grid.rows).max().unwrap_or(0);
+    if rows == 0 || dst.is_empty() {
+        return;
+    }
+    let layout = Layout::of(&grids);
+    let job = Job { path, layout, parts, src, epilogue, scratch };
+    let line = layout.phases() * layout.pitch * layout.apart * 4;
+    let weights: usize = parts.iter().map(|(_, columns)| columns.bytes()).sum();
+    let even = if epilogue.pooled { 2 } else { 1 };
+    let height = (STRIP / line.max(1)).clamp(4, rows.max(4)).next_multiple_of(even);
+    let strips = rows.div_ceil(height);
+    if epilogue.pooled || weights <= WEIGHTS && grids[0].batch * strips >= ENOUGH_STRIPS {
+        job.run_strips(height, strips, rows, dst);
+    } else {
+        job.run_images(rows, dst);
+    }
+}
+
+/// What a run is about.
+struct Job<'a> {
+    path: Path,
+    layout: Layout,
+    parts: &'a [(Grid, &'a Columns)],
+    src: &'a [f32],
+    epilogue: Epilogue<'a>,
+    scratch: &'a Scratch,
+}
+
+/// Pixels of a strip's grid: `BLOCK` of them at most, one after the other in the planes.
+struct Block {
+    /// Values from the start of the memory to those of the first pixel.
+    at: usize,
+    /// Tiles of pixels.
+    tiles: usize,
+    /// The pixels that belong to lines: where each run of them begins and how long it is.
+    runs: Vec<(usize, usize)>,
+    /// Where each pixel is written to.
+    destinations: [usize; BLOCK],
+}
+
+impl Job<'_> {
+    /// Strips of some lines: split, multiplied and written while they are in the L2 cache.
+    fn run_strips(&self, height: usize, strips: usize, rows: usize, dst: &mut [f32]) {
+        let out = SharedMut::new(dst);
+        (0..self.parts[0].0.batch * strips).into_par_iter().for_each(|at| {
+            let first = at % strips * height;
+            let strip = Strip { image: at / strips, first, rows: height.min(rows - first) };
+            let split = Split::new(self.layout.strip_len(strip.rows), self.scratch);
+            for line in 0..self.layout.lines(strip.rows) {
+                for phase in 0..self.layout.phases() {
+                    // SAFETY: the memory is this task's.
+                    unsafe { self.layout.fill(strip, (phase, line), self.src, &split, 0) };
+                }
+            }
+            if self.epilogue.pooled {
+                self.run_pooled(strip, &split, out);
+                return;
+            }
+            for (part, (grid, columns)) in self.parts.iter().enumerate() {
+                let blocks = self.blocks(grid, strip, 0);
+                // SAFETY: strips own disjoint pixels, and so do grids.
+                unsafe {
+                    self.multiply((part, strip.rows), &split, &blocks, 0..columns.tiles().div_ceil(TOGETHER), out)
+                };
+            }
+        });
+    }
+
+    /// The only grid over a strip, and the largest of each 2 x 2 pixels of that.
+    fn run_pooled(&self, strip: Strip, split: &Split, out: SharedMut) {
+        let (grid, columns) = &self.parts[0];
+        let line = grid.cols * grid.dst.channels;
+        let mut map = self.scratch.take(strip.rows * line);
+        let local = Strip { image: 0, first: 0, ..strip };
+        let blocks = self.blocks(grid, local, 0);
+        let job = Job { epilogue: Epilogue { pooled: false, ..self.epilogue }, ..*self };
+        let all = 0..columns.tiles().div_ceil(TOGETHER);
+        // SAFETY: the map is this task's.
+        unsafe { job.multiply((0, strip.rows), split, &blocks, all, SharedMut::new(&mut map)) };
+        let shape = PoolShape::quarter(1, strip.rows, grid.cols, grid.dst.channels);
+        let start = (strip.image * grid.rows + strip.first) * line / 4;
+        // SAFETY: strips own disjoint rows.
+        shape.pool_here(self.path, &map, unsafe { out.part(start, strip.rows * line / 4) });
+    }
+
+    /// All images at once: split by all threads, then multiplied by them.
+    fn run_images(&self, rows: usize, dst: &mut [f32]) {
+        let (batch, lines) = (self.parts[0].0.batch, self.layout.lines(rows));
+        let len = self.layout.strip_len(rows);
+        let split = Split::new(batch * len, self.scratch);
+        let strip = |image| Strip { image, first: 0, rows };
+        let planes = self.layout.phases();
+        (0..batch * planes * lines).into_par_iter().with_min_len(4).for_each(|at| {
+            let (image, place) = (at / (planes * lines), (at % planes, at / planes % lines));
+            // SAFETY: each task writes its own line.
+            unsafe { self.layout.fill(strip(image), place, self.src, &split, image * len) };
+        });
+        let out = SharedMut::new(dst);
+        for (part, (grid, columns)) in self.parts.iter().enumerate() {
+            let blocks: Vec<Block> =
+                (0..batch).flat_map(|image| self.blocks(grid, strip(image), image * len)).collect();
+            let ranges = blocks.len().div_ceil(BLOCKS).max(1);
+            let pairs = columns.tiles().div_ceil(TOGETHER);
+            let width = pairs.div_ceil(ENOUGH_TASKS.div_ceil(ranges).clamp(1, pairs.max(1))).max(1);
+            let splits = pairs.div_ceil(width);
+            (0..ranges * splits).into_par_iter().for_each(|task| {
+                // Tasks side by side share the weights, which are read from farther away.
+                let (range, at) = (task % ranges, task / ranges);
+                let some = &blocks[range * blocks.len() / ranges..(range + 1) * blocks.len() / ranges];
+                // SAFETY: tasks own disjoint pixels, or disjoint columns of them.
+                unsafe { self.multiply((part, rows), &split, some, at * width..pairs.min((at + 1) * width), out) };
+            });
+        }
+    }
+
+    /// The blocks of a strip whose planes begin at value `at`.
+    fn blocks(&self, grid: &Grid, strip: Strip, at: usize) -> Vec<Block> {
+        let rows = strip.rows.min(grid.rows.saturating_sub(strip.first));
+        // Behind the last line's last column nothing is left.
+        let pixels = (rows * self.layout.pitch).saturating_sub(self.layout.pitch - grid.cols);
+        let apart = self.layout.apart;
+        let (mut row, mut col) = (0, 0);
+        let block = |first: usize| {
+            let count = (pixels - first).min(BLOCK);
+            let (mut runs, mut destinations) = (Vec::new(), [0; BLOCK]);
+            let mut from = 0;
+            while from < count {
+                let len = grid.cols.saturating_sub(col).min(count - from);
+                if len > 0 {
+                    runs.push((from, len));
+                    let to = grid.destination((strip.image, strip.first + row, col));
+                    let apart = grid.dst_step.1 * grid.dst.channels;
+                    destinations[from..from + len]
+                        .iter_mut()
+                        .enumerate()
+                        .for_each(|(i, place)| *place = to + i * apart);
+                }
+                let pitch = self.layout.pitch;
+                let passed = (pitch - col).min(count - from);
+                (from, col) = (from + passed, col + passed);
+                if col == pitch {
+                    (row, col) = (row + 1, 0);
+                }
+            }
+            Block { at: at + first * apart, tiles: count.div_ceil(TILE), runs, destinations }
+        };
+        (0..pixels).step_by(BLOCK).map(block).collect()
+    }
+
+    /// Some pairs of tiles of columns over some blocks of a part's grid, of strips of so many rows.
+    ///
+    /// # Safety
+    /// No other task writes these columns of these pixels of `out`.
+    unsafe fn multiply(
+        &self,
+        (part, rows): (usize, usize),
+        split: &Split,
+        blocks: &[Block],
+        pairs: Range<usize>,
+        out: SharedMut,
+    ) {
+        let (grid, columns) = &self.parts[part];
+        let steps = columns::steps(grid, &self.layout, rows);
+        assert_eq!(steps.len(), columns.steps, "weights packed for another kernel");
+        // SAFETY: such weights are packed only where the instructions are there.
+        let registers = unsafe { Registers::new() };
+        let mut sums = [[0.0; BLOCK]; BLOCK];
+        for pair in pairs {
+            let from = pair * BLOCK;
+            let width = (columns.columns - from).min(BLOCK);
+            let mut bias = [0.0; WIDEST];
+            if let Some(all) = self.epilogue.bias {
+                bias[..width].copy_from_slice(&all[from..from + width]);
+            }
+            let right = columns.right(pair);
+            for block in blocks {
+                let left = split.left(block.at, self.layout.apart);
+                let to = To { start: sums.as_mut_ptr().cast(), stride: 4 * BLOCK, fresh: true };
+                if steps.is_empty() {
+                    sums = [[0.0; BLOCK]; BLOCK];
+                } else {
+                    // SAFETY: planes have pixels behind the last one for whole tiles and steps, and columns whole tiles.
+                    unsafe { registers.multiply((block.tiles, width.div_ceil(TILE)), left, &steps, right, to) };
+                }
+                for &(start, len) in &block.runs {
+                    let finished = Finished {
+                        sums: &sums[start..start + len],
+                        bias: &bias,
+                        destinations: &block.destinations[start..start + len],
+                        columns: from..from + width,
+                    };
+                    finish(self.path, finished, out, self.epilogue);
+                }
+            }
+        }
+    }
+}
