@@ -32,6 +32,7 @@
 //! ```
 
 mod activation;
+mod awake;
 mod channels;
 mod conv;
 mod huge_pages;
@@ -44,6 +45,7 @@ mod shape;
 mod share;
 
 pub use activation::{Activation, activate, activation_backward};
+pub use awake::awake;
 pub use channels::{add_into, copy, copy_channels, fill, nchw_to_nhwc, nhwc_to_nchw, sum};
 pub use conv::{
     Epilogue, PackedConv, Scratch, conv_backward_data, conv_backward_weights, conv_forward, conv_forward_once,

@@ -1,8 +1,8 @@
 //! `quantize`: a net in 8 bits, and what accuracy that costs.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 use yoloslim::data::spread;
@@ -155,17 +155,19 @@ impl Quantize {
         let calibrated = Calibrated::new(&network, &paths, &options, &mut progress)?;
         bar.finish_and_clear();
         let sensitivity = self.measure_sensitivity(&calibrated, &paths, term)?;
-        let works = RefCell::new(term.works());
+        let works = Mutex::new(term.works());
         let levers = Levers {
             calibrated: &calibrated,
             paths: &paths,
             settings: &settings,
             always: &always,
             most: MOST_LOST,
-            progress: &|done, of| works.borrow_mut().show("correcting biases", done, of),
+            progress: &|done, of| {
+                works.lock().unwrap_or_else(PoisonError::into_inner).show("correcting biases", done, of);
+            },
         };
         let mut found = self.choose(&levers, &network, &sensitivity, &data, term)?;
-        works.borrow_mut().finish();
+        works.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         let after = self.simulated_accuracy(&found.quantised, &data, term)?;
         let tuned = self.fine_tune(&network, &calibrated.network, &mut found.quantised, &data, folder.path(), term)?;
 

@@ -14,7 +14,7 @@ use super::{HeadMap, forward, kernels, product, shared_norm};
 type Gradients = Vec<Option<Vec<f32>>>;
 
 /// Whoever wants to know what a backward pass comes by, layer by layer from the last to the first.
-pub trait Watch {
+pub trait Watch: Send {
     /// Whether [`Watch::output`] is to be told of this layer; its output may have to be computed again for it.
     fn wants_output(&self, _layer: usize) -> bool {
         false
@@ -47,7 +47,7 @@ impl TrainNet {
     /// As [`TrainNet::backward`].
     pub fn backward_watched(
         &mut self,
-        mut tape: Tape,
+        tape: Tape,
         heads: Vec<HeadMap>,
         features: Vec<(usize, Vec<f32>)>,
         gradients: &mut [f32],
@@ -70,6 +70,10 @@ impl TrainNet {
                 }
             }
         }
+        self.stay_awake(|net| net.layers_backward(tape, maps, gradients, watch));
+    }
+
+    fn layers_backward(&mut self, mut tape: Tape, mut maps: Gradients, gradients: &mut [f32], watch: &mut dyn Watch) {
         let ranges = self.segments.ranges().to_vec();
         for (segment, range) in ranges.iter().enumerate().rev() {
             if segment + 1 < ranges.len() {

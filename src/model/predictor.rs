@@ -162,7 +162,7 @@ impl Predictor {
         &mut self,
         images: &[f32],
         count: usize,
-        observe: &mut dyn FnMut(usize, &[f32]),
+        observe: &mut (dyn FnMut(usize, &[f32]) + Send),
     ) -> Vec<HeadMap> {
         self.heads_altered(images, count, &mut |layer, map| observe(layer, map))
     }
@@ -175,14 +175,19 @@ impl Predictor {
         &mut self,
         images: &[f32],
         count: usize,
-        alter: &mut dyn FnMut(usize, &mut [f32]),
+        alter: &mut (dyn FnMut(usize, &mut [f32]) + Send),
     ) -> Vec<HeadMap> {
         self.run(&Fusion::none(&self.graph), images, count, alter)
     }
 
     /// [`Predictor::heads`] that tells every layer's index when its work is done. What is fused into another layer is
     /// told with that one.
-    pub(super) fn heads_stepwise(&mut self, images: &[f32], count: usize, done: &mut dyn FnMut(usize)) -> Vec<HeadMap> {
+    pub(super) fn heads_stepwise(
+        &mut self,
+        images: &[f32],
+        count: usize,
+        done: &mut (dyn FnMut(usize) + Send),
+    ) -> Vec<HeadMap> {
         self.run(&self.fusion.clone(), images, count, &mut |layer, _| done(layer))
     }
 
@@ -191,9 +196,19 @@ impl Predictor {
         fusion: &Fusion,
         images: &[f32],
         count: usize,
-        alter: &mut dyn FnMut(usize, &mut [f32]),
+        alter: &mut (dyn FnMut(usize, &mut [f32]) + Send),
     ) -> Vec<HeadMap> {
         assert_eq!(images.len(), count * self.graph.input.len(), "images of another shape than the net's input");
+        k::awake(|| self.run_layers(fusion, images, count, alter))
+    }
+
+    fn run_layers(
+        &mut self,
+        fusion: &Fusion,
+        images: &[f32],
+        count: usize,
+        alter: &mut (dyn FnMut(usize, &mut [f32]) + Send),
+    ) -> Vec<HeadMap> {
         let mut buffers: Vec<Option<Vec<f32>>> = vec![None; self.graph.layers.len()];
         for layer in 0..self.graph.layers.len() {
             if self.program.owns(layer) && !fusion.done_elsewhere(layer) {

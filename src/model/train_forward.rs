@@ -28,23 +28,34 @@ impl TrainNet {
     ) -> Result<(Vec<HeadMap>, Tape)> {
         self.rounding.iter().for_each(|rounding| rounding.images(&mut images));
         let mut tape = Tape::new(self.graph_at(width, height)?, count, images);
+        let heads = self.stay_awake(|net| net.layers_forward(&mut tape));
+        Ok((heads, tape))
+    }
+
+    /// Runs a pass with all threads awake. Where workers share statistics each waits for the others in it, and workers that are
+    /// threads of one process must not do so on threads of its pool.
+    pub(super) fn stay_awake<R: Send>(&mut self, pass: impl FnOnce(&mut Self) -> R + Send) -> R {
+        if self.together.is_some() { pass(self) } else { k::awake(|| pass(self)) }
+    }
+
+    fn layers_forward(&mut self, tape: &mut Tape) -> Vec<HeadMap> {
         let mut heads = Vec::new();
         let ranges = self.segments.ranges().to_vec();
         for (segment, range) in ranges.iter().enumerate() {
             for layer in range.clone() {
                 if self.program.owns(layer) {
-                    self.compute(layer, &mut tape);
+                    self.compute(layer, tape);
                 }
                 if let Op::Yolo(_) = tape.graph.layers[layer].op {
-                    heads.push(self.head_map(layer, &mut tape));
+                    heads.push(self.head_map(layer, tape));
                 }
-                self.give_back_read(layer, &mut tape);
+                self.give_back_read(layer, tape);
             }
             if segment + 1 < ranges.len() {
-                self.give_back_inside(range.clone(), &mut tape);
+                self.give_back_inside(range.clone(), tape);
             }
         }
-        Ok((heads, tape))
+        heads
     }
 
     /// Computes the maps inside a segment again, as far as its backward pass needs them.

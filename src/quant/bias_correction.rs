@@ -25,7 +25,7 @@ pub(super) fn correct_biases(
     network: &mut Network,
     quantisation: &Quantisation,
     paths: &[PathBuf],
-    progress: &mut dyn FnMut(usize, usize),
+    progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<()> {
     let (mut done, of) = (0, network.graph.convolutions().count());
     let some = spread_over(paths, IMAGES);

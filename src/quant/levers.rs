@@ -54,7 +54,7 @@ pub struct Levers<'a> {
     /// The loss that is small enough.
     pub most: f64,
     /// Is told how many steps of how many a correction of biases has done.
-    pub progress: &'a dyn Fn(usize, usize),
+    pub progress: &'a (dyn Fn(usize, usize) + Sync),
 }
 
 impl Levers<'_> {

@@ -108,7 +108,7 @@ impl Quantised {
     ///
     /// # Errors
     /// An image that can't be read.
-    pub fn correct_biases(&mut self, paths: &[PathBuf], progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
+    pub fn correct_biases(&mut self, paths: &[PathBuf], progress: &mut (dyn FnMut(usize, usize) + Send)) -> Result<()> {
         bias_correction::correct_biases(&mut self.network, &self.quantisation, paths, progress)
     }
 

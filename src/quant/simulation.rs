@@ -41,7 +41,7 @@ impl Simulation {
         &mut self,
         images: &[f32],
         count: usize,
-        alter: &mut dyn FnMut(usize, &mut [f32]),
+        alter: &mut (dyn FnMut(usize, &mut [f32]) + Send),
     ) -> Vec<HeadMap> {
         let Self { predictor, activations, quantisation } = self;
         let mut images = images.to_vec();

@@ -72,9 +72,9 @@ impl Columns {
         4 * self.values.len()
     }
 
-    /// The tiles from this pair on.
-    pub(super) fn right(&self, pair: usize) -> *const u16 {
-        self.values[self.before + pair * TOGETHER * self.steps * VALUES..].as_ptr().cast()
+    /// The tiles of this pair after so many.
+    pub(super) fn right(&self, pair: usize, tiles: usize) -> *const u16 {
+        self.values[self.before + (pair * TOGETHER * self.steps + tiles) * VALUES..].as_ptr().cast()
     }
 
     /// The memory, to pack other weights into.

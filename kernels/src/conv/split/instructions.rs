@@ -93,7 +93,7 @@ macro_rules! load_rows {
     ($rows:tt) => {
         concat!(
             "tileloadd tmm4, [{t} + {stride}]\n",
-            if_two!($rows, "add {t}, {second}\ntileloadd tmm5, [{t} + {stride}]\n"),
+            if_two!($rows, "add {t}, [{operands}]\ntileloadd tmm5, [{t} + {stride}]\n"),
         )
     };
 }
@@ -112,25 +112,36 @@ macro_rules! multiply_loaded {
 
 /// The body of [`Registers::multiply`] for a number of tiles.
 macro_rules! multiply_tiles {
-    ($rows:tt, $columns:tt, $left:ident, $steps:ident, $right:ident, $to:ident) => {{
+    ($rows:tt, $columns:tt, $left:ident, $steps:ident, $right:ident, $next:ident, $to:ident) => {{
         let second = TILE * $left.stride;
+        let operands = Operands {
+            second,
+            back: $left.lower.wrapping_sub(second * ($rows - 1)),
+            to: $to.start,
+            far: $to.stride,
+            fresh: usize::from($to.fresh),
+            lines: $next.lines,
+        };
         asm!(
-            "/* The second row of tiles, if there is one: {second} bytes on. */",
-            "mov {t}, {far}",
+            "mov {to}, [{operands} + 16]",
+            "mov {stride}, [{operands} + 24]",
+            "mov {t}, {stride}",
             "shl {t}, 4",
             "add {t}, {to}",
-            "test {fresh:e}, {fresh:e}",
-            "jnz 3f",
-            "tileloadd tmm0, [{to} + {far}]",
-            if_two!($columns, "tileloadd tmm1, [{to} + {far} + 64]"),
-            if_two!($rows, "tileloadd tmm2, [{t} + {far}]"),
-            if_four!($rows, $columns, "tileloadd tmm3, [{t} + {far} + 64]"),
-            "jmp 2f",
+            "cmp qword ptr [{operands} + 32], 0",
+            "jne 3f",
+            "tileloadd tmm0, [{to} + {stride}]",
+            if_two!($columns, "tileloadd tmm1, [{to} + {stride} + 64]"),
+            if_two!($rows, "tileloadd tmm2, [{t} + {stride}]"),
+            if_four!($rows, $columns, "tileloadd tmm3, [{t} + {stride} + 64]"),
+            "jmp 4f",
             "3:",
             "tilezero tmm0",
             if_two!($columns, "tilezero tmm1"),
             if_two!($rows, "tilezero tmm2"),
             if_four!($rows, $columns, "tilezero tmm3"),
+            "4:",
+            "mov {stride}, {apart}",
             "2:",
             "mov {t}, [{steps}]",
             "add {t}, {left}",
@@ -141,37 +152,80 @@ macro_rules! multiply_tiles {
             "tileloadd tmm6, [{right} + {line}]",
             if_two!($columns, "tileloadd tmm7, [{right} + {line} + 1024]"),
             multiply_loaded!($rows, $columns),
-            "add {t}, {back}",
+            "add {t}, [{operands} + 8]",
             load_rows!($rows),
             multiply_loaded!($rows, $columns),
+            "mov {to}, [{operands} + 40]",
+            "test {to}, {to}",
+            "jz 6f",
+            "5:",
+            "prefetcht1 byte ptr [{next}]",
+            "add {next}, 64",
+            "dec {to}",
+            "jnz 5b",
+            "6:",
             concat!("add {right}, 2 * ", upper!($columns)),
             "add {steps}, 8",
             "dec {count}",
             "jnz 2b",
-            "mov {t}, {far}",
+            "mov {to}, [{operands} + 16]",
+            "mov {stride}, [{operands} + 24]",
+            "mov {t}, {stride}",
             "shl {t}, 4",
             "add {t}, {to}",
-            "tilestored [{to} + {far}], tmm0",
-            if_two!($columns, "tilestored [{to} + {far} + 64], tmm1"),
-            if_two!($rows, "tilestored [{t} + {far}], tmm2"),
-            if_four!($rows, $columns, "tilestored [{t} + {far} + 64], tmm3"),
+            "tilestored [{to} + {stride}], tmm0",
+            if_two!($columns, "tilestored [{to} + {stride} + 64], tmm1"),
+            if_two!($rows, "tilestored [{t} + {stride}], tmm2"),
+            if_four!($rows, $columns, "tilestored [{t} + {stride} + 64], tmm3"),
             t = out(reg) _,
-            second = in(reg) second,
-            back = in(reg) $left.lower.wrapping_sub(second * ($rows - 1)),
-            stride = in(reg) $left.stride,
+            to = out(reg) _,
+            stride = out(reg) _,
+            operands = in(reg) &operands,
+            apart = in(reg) $left.stride,
             line = in(reg) 64_usize,
             left = in(reg) $left.start,
+            next = inout(reg) $next.start => _,
             right = inout(reg) $right => _,
             steps = inout(reg) $steps.as_ptr() => _,
             count = inout(reg) $steps.len() => _,
-            to = in(reg) $to.start,
-            far = in(reg) $to.stride,
-            fresh = in(reg) u32::from($to.fresh),
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
         );
     }};
+}
+
+/// What the assembly reads from memory, since there are more operands than registers.
+#[repr(C)]
+struct Operands {
+    /// Bytes from a tile of rows to the second one.
+    second: usize,
+    /// Bytes from the last tile's upper halves to the first one's lower halves.
+    back: usize,
+    to: *mut f32,
+    far: usize,
+    fresh: usize,
+    lines: usize,
+}
+
+/// What the next product reads of its columns, to be fetched into the L2 cache meanwhile: `lines` cache lines at each step. Weights
+/// are read from memory but once, so nothing else brings them in time.
+#[derive(Clone, Copy)]
+pub(super) struct Next {
+    pub(super) start: *const u16,
+    pub(super) lines: usize,
+}
+
+impl Next {
+    /// Nothing is fetched.
+    pub(super) const NOTHING: Self = Self { start: std::ptr::null(), lines: 0 };
+
+    /// What one of `count` products of so many steps and tiles of columns can fetch of as many that follow those at `right`.
+    pub(super) fn share(right: *const u16, (steps, columns): (usize, usize), product: usize, count: usize) -> Self {
+        let step = columns * 2 * RIGHT;
+        let lines = (step / 32).div_ceil(count);
+        Self { start: right.wrapping_add(steps * step + product * steps * lines * 32), lines }
+    }
 }
 
 /// The tile registers of this thread, made ready; cleared when dropped.
@@ -210,7 +264,7 @@ impl Registers {
 
     /// Multiplies `tiles` (1 or 2 of rows, 1 or 2 of columns) by each other. Step `i` takes 32 values of each row from
     /// `steps[i]` bytes after its start, and of `right` the next tiles of [`RIGHT`] values: the upper halves of one or two,
-    /// then their lower halves.
+    /// then their lower halves. What comes next is fetched meanwhile.
     ///
     /// # Safety
     /// `left` and `right` hold what is read, `to` 16 rows of 16 sums for each tile, and `steps` at least one step.
@@ -220,16 +274,17 @@ impl Registers {
         left: Left,
         steps: &[usize],
         right: *const u16,
+        next: Next,
         to: To,
     ) {
         debug_assert!(!steps.is_empty());
         // SAFETY: as the caller promises.
         unsafe {
             match tiles {
-                (1, 1) => multiply_tiles!(1, 1, left, steps, right, to),
-                (1, _) => multiply_tiles!(1, 2, left, steps, right, to),
-                (_, 1) => multiply_tiles!(2, 1, left, steps, right, to),
-                _ => multiply_tiles!(2, 2, left, steps, right, to),
+                (1, 1) => multiply_tiles!(1, 1, left, steps, right, next, to),
+                (1, _) => multiply_tiles!(1, 2, left, steps, right, next, to),
+                (_, 1) => multiply_tiles!(2, 1, left, steps, right, next, to),
+                _ => multiply_tiles!(2, 2, left, steps, right, next, to),
             }
         }
     }

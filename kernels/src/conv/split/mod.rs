@@ -21,7 +21,7 @@ use crate::path::Path;
 use crate::shape::PoolShape;
 use crate::share::SharedMut;
 use columns::TOGETHER;
-use instructions::{Registers, TILE, To};
+use instructions::{Next, Registers, TILE, To};
 use layout::Layout;
 use rayon::prelude::*;
 use source::{Split, Strip};
@@ -35,9 +35,11 @@ const STRIP: usize = 384 * 1024;
 const WEIGHTS: usize = 1 << 20;
 /// Strips from which on each is a task of its own.
 const ENOUGH_STRIPS: usize = 6;
-/// Blocks of a task that share what is read of the weights, and tasks below which the columns are divided too.
+/// Blocks of a task that share what is read of the weights, and tasks for a thread below which the columns are divided too.
 const BLOCKS: usize = 24;
-const ENOUGH_TASKS: usize = 16;
+const TASKS: usize = 4;
+/// Steps that all blocks take in turn.
+const TURN: usize = 8;
 
 /// Computes grids that read the same source, each with its weights: `dst = act(src * columns + bias) + residual`.
 pub(crate) fn run(
@@ -152,7 +154,8 @@ impl Job<'_> {
                 (0..batch).flat_map(|image| self.blocks(grid, strip(image), image * len)).collect();
             let ranges = blocks.len().div_ceil(BLOCKS).max(1);
             let pairs = columns.tiles().div_ceil(TOGETHER);
-            let width = pairs.div_ceil(ENOUGH_TASKS.div_ceil(ranges).clamp(1, pairs.max(1))).max(1);
+            let enough = TASKS * rayon::current_num_threads();
+            let width = pairs.div_ceil(enough.div_ceil(ranges).clamp(1, pairs.max(1))).max(1);
             let splits = pairs.div_ceil(width);
             (0..ranges * splits).into_par_iter().for_each(|task| {
                 // Tasks side by side share the weights, which are read from farther away.
@@ -215,23 +218,30 @@ impl Job<'_> {
         assert_eq!(steps.len(), columns.steps, "weights packed for another kernel");
         // SAFETY: such weights are packed only where the instructions are there.
         let registers = unsafe { Registers::new() };
-        let mut sums = [[0.0; BLOCK]; BLOCK];
+        // Of columns so many steps at a time that all blocks find them in the L1 cache.
+        let turns: Vec<&[usize]> = steps.chunks(TURN).collect();
+        let mut sums = vec![[[0.0; BLOCK]; BLOCK]; blocks.len()];
         for pair in pairs {
             let from = pair * BLOCK;
             let width = (columns.columns - from).min(BLOCK);
+            let tiles = width.div_ceil(TILE);
             let mut bias = [0.0; WIDEST];
             if let Some(all) = self.epilogue.bias {
                 bias[..width].copy_from_slice(&all[from..from + width]);
             }
-            let right = columns.right(pair);
-            for block in blocks {
-                let left = split.left(block.at, self.layout.apart);
-                let to = To { start: sums.as_mut_ptr().cast(), stride: 4 * BLOCK, fresh: true };
-                if steps.is_empty() {
-                    sums = [[0.0; BLOCK]; BLOCK];
-                } else {
+            for (turn, &steps) in turns.iter().enumerate() {
+                let right = columns.right(pair, turn * TURN * tiles);
+                for (at, (block, sums)) in blocks.iter().zip(&mut sums).enumerate() {
+                    let left = split.left(block.at, self.layout.apart);
+                    let next = Next::share(right, (steps.len(), tiles), at, blocks.len());
+                    let to = To { start: sums.as_mut_ptr().cast(), stride: 4 * BLOCK, fresh: turn == 0 };
                     // SAFETY: planes have pixels behind the last one for whole tiles and steps, and columns whole tiles.
-                    unsafe { registers.multiply((block.tiles, width.div_ceil(TILE)), left, &steps, right, to) };
+                    unsafe { registers.multiply((block.tiles, tiles), left, steps, right, next, to) };
+                }
+            }
+            for (block, sums) in blocks.iter().zip(&mut sums) {
+                if turns.is_empty() {
+                    *sums = [[0.0; BLOCK]; BLOCK];
                 }
                 for &(start, len) in &block.runs {
                     let finished = Finished {

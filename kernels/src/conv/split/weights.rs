@@ -3,7 +3,7 @@
 
 use super::columns::TOGETHER;
 use super::halves::{add_gathered, load, split_pair, split_transposed};
-use super::instructions::{RIGHT, Registers, STEPS, TILE, To};
+use super::instructions::{Next, RIGHT, Registers, STEPS, TILE, To};
 use super::layout::Layout;
 use super::source::{Split, Strip};
 use crate::conv::grid::Grid;
@@ -232,7 +232,7 @@ impl<'a> Gradient<'a> {
                 let left = strip.x.left(channel * strip.row + shift % plane + first * STEPS, strip.row);
                 let to = To { start: sums.as_mut_ptr(), stride: 4 * BLOCK, fresh: fresh && first == 0 };
                 // SAFETY: rows have pixels behind the last one for whole steps, and gradients are whole tiles.
-                unsafe { registers.multiply(tiles, left, steps, right, to) };
+                unsafe { registers.multiply(tiles, left, steps, right, Next::NOTHING, to) };
             }
         }
     }
