@@ -108,7 +108,8 @@ mod tests {
     #[test]
     fn a_panic_comes_through_and_leaves_the_pool_usable() {
         let pool = pool();
-        let panicked = std::panic::catch_unwind(|| pool.install(|| awake(|| panic!("in vain"))));
+        let failing = std::panic::AssertUnwindSafe(|| pool.install(|| awake(|| panic!("in vain"))));
+        let panicked = std::panic::catch_unwind(failing);
         assert!(panicked.is_err());
         assert_eq!(pool.install(|| awake(|| 3)), 3);
     }

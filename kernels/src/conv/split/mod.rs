@@ -3,6 +3,7 @@
 //!
 //! Nothing is transformed, so weights take as much memory as they do anyway, and any kernel, stride and dilation will do.
 
+mod blocks;
 mod columns;
 mod halves;
 mod instructions;
@@ -20,6 +21,7 @@ use super::grid::Grid;
 use crate::path::Path;
 use crate::shape::PoolShape;
 use crate::share::SharedMut;
+use blocks::{BLOCK, Blocks};
 use columns::TOGETHER;
 use instructions::{Next, Registers, TILE, To};
 use layout::Layout;
@@ -27,8 +29,6 @@ use rayon::prelude::*;
 use source::{Split, Strip};
 use std::ops::Range;
 
-/// Rows and columns whose sums the registers hold.
-const BLOCK: usize = 2 * TILE;
 const _: () = assert!(BLOCK == WIDEST && TOGETHER * TILE == BLOCK);
 /// Bytes of a strip and of the weights that it is multiplied by, which lie in the L2 cache together.
 const STRIP: usize = 384 * 1024;
@@ -79,18 +79,6 @@ struct Job<'a> {
     scratch: &'a Scratch,
 }
 
-/// Pixels of a strip's grid: `BLOCK` of them at most, one after the other in the planes.
-struct Block {
-    /// Values from the start of the memory to those of the first pixel.
-    at: usize,
-    /// Tiles of pixels.
-    tiles: usize,
-    /// The pixels that belong to lines: where each run of them begins and how long it is.
-    runs: Vec<(usize, usize)>,
-    /// Where each pixel is written to.
-    destinations: [usize; BLOCK],
-}
-
 impl Job<'_> {
     /// Strips of some lines: split, multiplied and written while they are in the L2 cache.
     fn run_strips(&self, height: usize, strips: usize, rows: usize, dst: &mut [f32]) {
@@ -110,11 +98,11 @@ impl Job<'_> {
                 return;
             }
             for (part, (grid, columns)) in self.parts.iter().enumerate() {
-                let blocks = self.blocks(grid, strip, 0);
+                let mut blocks = Blocks::default();
+                blocks.add(&self.layout, grid, strip, 0);
+                let (some, pairs) = (0..blocks.blocks.len(), 0..columns.tiles().div_ceil(TOGETHER));
                 // SAFETY: strips own disjoint pixels, and so do grids.
-                unsafe {
-                    self.multiply((part, strip.rows), &split, &blocks, 0..columns.tiles().div_ceil(TOGETHER), out)
-                };
+                unsafe { self.multiply((part, strip.rows), &split, (&blocks, some), pairs, out) };
             }
         });
     }
@@ -125,11 +113,13 @@ impl Job<'_> {
         let line = grid.cols * grid.dst.channels;
         let mut map = self.scratch.take(strip.rows * line);
         let local = Strip { image: 0, first: 0, ..strip };
-        let blocks = self.blocks(grid, local, 0);
+        let mut blocks = Blocks::default();
+        blocks.add(&self.layout, grid, local, 0);
+        let every = 0..blocks.blocks.len();
         let job = Job { epilogue: Epilogue { pooled: false, ..self.epilogue }, ..*self };
         let all = 0..columns.tiles().div_ceil(TOGETHER);
         // SAFETY: the map is this task's.
-        unsafe { job.multiply((0, strip.rows), split, &blocks, all, SharedMut::new(&mut map)) };
+        unsafe { job.multiply((0, strip.rows), split, (&blocks, every), all, SharedMut::new(&mut map)) };
         let shape = PoolShape::quarter(1, strip.rows, grid.cols, grid.dst.channels);
         let start = (strip.image * grid.rows + strip.first) * line / 4;
         // SAFETY: strips own disjoint rows.
@@ -150,9 +140,10 @@ impl Job<'_> {
         });
         let out = SharedMut::new(dst);
         for (part, (grid, columns)) in self.parts.iter().enumerate() {
-            let blocks: Vec<Block> =
-                (0..batch).flat_map(|image| self.blocks(grid, strip(image), image * len)).collect();
-            let ranges = blocks.len().div_ceil(BLOCKS).max(1);
+            let mut blocks = Blocks::default();
+            (0..batch).for_each(|image| blocks.add(&self.layout, grid, strip(image), image * len));
+            let count = blocks.blocks.len();
+            let ranges = count.div_ceil(BLOCKS).max(1);
             let pairs = columns.tiles().div_ceil(TOGETHER);
             let enough = TASKS * rayon::current_num_threads();
             let width = pairs.div_ceil(enough.div_ceil(ranges).clamp(1, pairs.max(1))).max(1);
@@ -160,45 +151,11 @@ impl Job<'_> {
             (0..ranges * splits).into_par_iter().for_each(|task| {
                 // Tasks side by side share the weights, which are read from farther away.
                 let (range, at) = (task % ranges, task / ranges);
-                let some = &blocks[range * blocks.len() / ranges..(range + 1) * blocks.len() / ranges];
+                let some = (&blocks, range * count / ranges..(range + 1) * count / ranges);
                 // SAFETY: tasks own disjoint pixels, or disjoint columns of them.
                 unsafe { self.multiply((part, rows), &split, some, at * width..pairs.min((at + 1) * width), out) };
             });
         }
-    }
-
-    /// The blocks of a strip whose planes begin at value `at`.
-    fn blocks(&self, grid: &Grid, strip: Strip, at: usize) -> Vec<Block> {
-        let rows = strip.rows.min(grid.rows.saturating_sub(strip.first));
-        // Behind the last line's last column nothing is left.
-        let pixels = (rows * self.layout.pitch).saturating_sub(self.layout.pitch - grid.cols);
-        let apart = self.layout.apart;
-        let (mut row, mut col) = (0, 0);
-        let block = |first: usize| {
-            let count = (pixels - first).min(BLOCK);
-            let (mut runs, mut destinations) = (Vec::new(), [0; BLOCK]);
-            let mut from = 0;
-            while from < count {
-                let len = grid.cols.saturating_sub(col).min(count - from);
-                if len > 0 {
-                    runs.push((from, len));
-                    let to = grid.destination((strip.image, strip.first + row, col));
-                    let apart = grid.dst_step.1 * grid.dst.channels;
-                    destinations[from..from + len]
-                        .iter_mut()
-                        .enumerate()
-                        .for_each(|(i, place)| *place = to + i * apart);
-                }
-                let pitch = self.layout.pitch;
-                let passed = (pitch - col).min(count - from);
-                (from, col) = (from + passed, col + passed);
-                if col == pitch {
-                    (row, col) = (row + 1, 0);
-                }
-            }
-            Block { at: at + first * apart, tiles: count.div_ceil(TILE), runs, destinations }
-        };
-        (0..pixels).step_by(BLOCK).map(block).collect()
     }
 
     /// Some pairs of tiles of columns over some blocks of a part's grid, of strips of so many rows.
@@ -209,7 +166,7 @@ impl Job<'_> {
         &self,
         (part, rows): (usize, usize),
         split: &Split,
-        blocks: &[Block],
+        (blocks, some): (&Blocks, Range<usize>),
         pairs: Range<usize>,
         out: SharedMut,
     ) {
@@ -220,7 +177,8 @@ impl Job<'_> {
         let registers = unsafe { Registers::new() };
         // Of columns so many steps at a time that all blocks find them in the L1 cache.
         let turns: Vec<&[usize]> = steps.chunks(TURN).collect();
-        let mut sums = vec![[[0.0; BLOCK]; BLOCK]; blocks.len()];
+        let together = if turns.len() > 1 { BLOCKS } else { 1 };
+        let mut sums = vec![[[0.0; BLOCK]; BLOCK]; together.min(some.len())];
         for pair in pairs {
             let from = pair * BLOCK;
             let width = (columns.columns - from).min(BLOCK);
@@ -229,28 +187,26 @@ impl Job<'_> {
             if let Some(all) = self.epilogue.bias {
                 bias[..width].copy_from_slice(&all[from..from + width]);
             }
-            for (turn, &steps) in turns.iter().enumerate() {
-                let right = columns.right(pair, turn * TURN * tiles);
-                for (at, (block, sums)) in blocks.iter().zip(&mut sums).enumerate() {
-                    let left = split.left(block.at, self.layout.apart);
-                    let next = Next::share(right, (steps.len(), tiles), at, blocks.len());
-                    let to = To { start: sums.as_mut_ptr().cast(), stride: 4 * BLOCK, fresh: turn == 0 };
-                    // SAFETY: planes have pixels behind the last one for whole tiles and steps, and columns whole tiles.
-                    unsafe { registers.multiply((block.tiles, tiles), left, steps, right, next, to) };
+            for some in blocks.blocks[some.clone()].chunks(together) {
+                for (turn, &steps) in turns.iter().enumerate() {
+                    let right = columns.right(pair, turn * TURN * tiles);
+                    for (at, (block, sums)) in some.iter().zip(&mut sums).enumerate() {
+                        let left = split.left(block.at, self.layout.apart);
+                        let next = Next::share(right, (steps.len(), tiles), at, some.len());
+                        let to = To { start: sums.as_mut_ptr().cast(), stride: 4 * BLOCK, fresh: turn == 0 };
+                        // SAFETY: planes have pixels behind the last one for whole tiles and steps, columns whole tiles.
+                        unsafe { registers.multiply((block.tiles, tiles), left, steps, right, next, to) };
+                    }
                 }
-            }
-            for (block, sums) in blocks.iter().zip(&mut sums) {
-                if turns.is_empty() {
-                    *sums = [[0.0; BLOCK]; BLOCK];
-                }
-                for &(start, len) in &block.runs {
-                    let finished = Finished {
-                        sums: &sums[start..start + len],
-                        bias: &bias,
-                        destinations: &block.destinations[start..start + len],
-                        columns: from..from + width,
-                    };
-                    finish(self.path, finished, out, self.epilogue);
+                for (block, sums) in some.iter().zip(&mut sums) {
+                    if turns.is_empty() {
+                        *sums = [[0.0; BLOCK]; BLOCK];
+                    }
+                    for (rows, destinations) in blocks.destinations(block) {
+                        let columns = from..from + width;
+                        let finished = Finished { sums: &sums[rows], bias: &bias, destinations, columns };
+                        finish(self.path, finished, out, self.epilogue);
+                    }
                 }
             }
         }
