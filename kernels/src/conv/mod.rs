@@ -160,12 +160,14 @@ fn split_backward_data(
     epilogue: Epilogue,
     scratch: &Scratch,
 ) {
+    let grids = Grid::backward(shape);
+    let fold = split::folds(&grids);
     let pack = |grid: Grid| {
-        let memory = scratch.take_memory(split::Columns::len(&grid, shape.channels_in));
-        let columns = split::Columns::pack(&grid, shape.channels_in, weights, memory);
+        let memory = scratch.take_memory(split::Columns::len(&grid, fold, shape.channels_in));
+        let columns = split::Columns::pack(&grid, fold, shape.channels_in, weights, memory);
         (grid, columns)
     };
-    let packed: Vec<_> = Grid::backward(shape).into_iter().map(pack).collect();
+    let packed: Vec<_> = grids.into_iter().map(pack).collect();
     let parts: Vec<_> = packed.iter().map(|(grid, columns)| (grid.clone(), columns)).collect();
     split::run(path, &parts, dy, dx, epilogue, scratch);
     packed.into_iter().for_each(|(_, columns)| scratch.give_back(columns.into_values()));

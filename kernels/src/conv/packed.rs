@@ -95,7 +95,10 @@ impl PackedConv {
             Algorithm::Direct => weights.len(),
             Algorithm::Transformed(scheme) => Kernel::len(scheme, shape.channels_in, shape.channels_out),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Algorithm::Split => split::Columns::len(&Grid::forward(shape), shape.channels_out),
+            Algorithm::Split => {
+                let grid = Grid::forward(shape);
+                split::Columns::len(&grid, split::folds(std::slice::from_ref(&grid)), shape.channels_out)
+            }
         };
         Self::pack(shape, weights, algorithm, scratch.take_memory(len))
     }
@@ -126,7 +129,11 @@ impl PackedConv {
                 Weights::Transformed(Kernel::pack(Path::detect(), scheme, (inputs, outputs), taps, memory))
             }
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Algorithm::Split => Weights::Split(split::Columns::pack(&Grid::forward(shape), outputs, columns, memory)),
+            Algorithm::Split => {
+                let grid = Grid::forward(shape);
+                let fold = split::folds(std::slice::from_ref(&grid));
+                Weights::Split(split::Columns::pack(&grid, fold, outputs, columns, memory))
+            }
             Algorithm::Direct if grid::folds(shape) => Weights::Folded(panels(memory)),
             Algorithm::Direct => Weights::Dense(panels(memory)),
         };

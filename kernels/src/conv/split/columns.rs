@@ -2,7 +2,7 @@
 
 use super::halves::{gather, split_pair};
 use super::instructions::{RIGHT, STEPS, TILE};
-use super::layout::{Layout, segments};
+use super::layout::{Layout, depth, segments};
 use crate::conv::grid::{Grid, Tap};
 use crate::conv::panels::Weights;
 use rayon::prelude::*;
@@ -27,25 +27,26 @@ const VALUES: usize = RIGHT;
 
 impl Columns {
     /// `f32` that `columns` columns of this grid take.
-    pub(crate) fn len(grid: &Grid, columns: usize) -> usize {
-        columns.div_ceil(TILE) * depth(grid) * VALUES + TILE
+    pub(crate) fn len(grid: &Grid, fold: bool, columns: usize) -> usize {
+        columns.div_ceil(TILE) * depth(grid, fold) * VALUES + TILE
     }
 
-    /// Packs columns into `values`, and of the kernel the taps of the grid.
+    /// Packs columns into `values`, and of the kernel the taps of the grid, which are read as [`folds`](super::folds) says of it and
+    /// those that it is run with.
     ///
     /// # Panics
     /// If there are no such weights, or the grid is one of several groups.
-    pub(crate) fn pack(grid: &Grid, columns: usize, weights: Weights, mut values: Vec<f32>) -> Self {
+    pub(crate) fn pack(grid: &Grid, fold: bool, columns: usize, weights: Weights, mut values: Vec<f32>) -> Self {
         assert_eq!(grid.run, grid.src.channels, "weights of one group");
         assert!(weights.column <= i32::MAX as usize / TILE, "columns of {} weights", weights.column);
-        let steps = depth(grid);
-        values.resize(Self::len(grid, columns), 0.0);
+        let steps = depth(grid, fold);
+        values.resize(Self::len(grid, fold, columns), 0.0);
         let before = values.as_ptr().align_offset(64).min(TILE);
         if let (Some(last), 1..) = (grid.taps.iter().map(|tap| tap.index).max(), columns) {
             let last = last + (columns - 1) * weights.column + (grid.run - 1) * weights.channel;
             assert!(last < weights.values.len(), "columns outside the weights");
         }
-        let segments = segments(grid);
+        let segments = segments(grid, fold);
         let takes = takes(&segments, grid.run);
         let tiles = columns.div_ceil(TILE);
         values[before..][..tiles * steps * VALUES]
@@ -83,11 +84,6 @@ impl Columns {
     }
 }
 
-/// Steps of a product of tiles over a grid's taps.
-fn depth(grid: &Grid) -> usize {
-    segments(grid).iter().map(|taps| (taps.len() * grid.run).div_ceil(STEPS)).sum()
-}
-
 /// What each step takes: values from this one on of these taps, read as one. Those that read the same channels of neighbours follow
 /// each other, so that these are read from the L1 cache.
 fn takes(segments: &[Vec<Tap>], run: usize) -> Vec<(&[Tap], usize)> {
@@ -99,7 +95,7 @@ fn takes(segments: &[Vec<Tap>], run: usize) -> Vec<(&[Tap], usize)> {
 
 /// Bytes from a grid pixel's place in the planes of a strip to what each step takes.
 pub(super) fn steps(grid: &Grid, layout: &Layout, rows: usize) -> Vec<usize> {
-    let segments = segments(grid);
+    let segments = segments(grid, layout.fold);
     let takes = takes(&segments, grid.run);
     takes.iter().map(|&(taps, from)| 2 * (layout.shift(taps[0], rows) * layout.apart + from)).collect()
 }

@@ -55,7 +55,8 @@ pub(super) unsafe fn split(from: &[f32], upper: *mut u16, lower: *mut u16) {
     }
 }
 
-/// Writes the halves of every `step`th pixel of `from`, `apart` values from each other.
+/// Writes the halves of every `step`th pixel of `from`, `apart` values from each other, and zeros behind its channels up to whole
+/// 32 values if there is room for them.
 ///
 /// # Safety
 /// As many pixels can be written at `upper` and at `lower`.
@@ -68,9 +69,24 @@ pub(super) unsafe fn split_pixels(
     upper: *mut u16,
     lower: *mut u16,
 ) {
+    let whole = channels / 32 * 32;
+    let room = apart >= channels.next_multiple_of(32);
     for (at, pixel) in from.chunks_exact(channels).step_by(step).enumerate() {
+        let (upper, lower) = (upper.wrapping_add(at * apart), lower.wrapping_add(at * apart));
         // SAFETY: as the caller promises.
-        unsafe { split(pixel, upper.wrapping_add(at * apart), lower.wrapping_add(at * apart)) };
+        unsafe {
+            if room && whole < channels {
+                split(&pixel[..whole], upper, lower);
+                let mask = (1_u32 << (channels - whole)) - 1;
+                let first = _mm512_maskz_loadu_ps(mask as u16, pixel.as_ptr().add(whole));
+                let second = _mm512_maskz_loadu_ps((mask >> 16) as u16, pixel.as_ptr().wrapping_add(whole + 16));
+                let (up, low) = halves(first, second);
+                _mm512_storeu_si512(upper.wrapping_add(whole).cast(), up);
+                _mm512_storeu_si512(lower.wrapping_add(whole).cast(), low);
+            } else {
+                split(pixel, upper, lower);
+            }
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Layout {
     pub(super) pitch: usize,
     /// Values from a pixel to the next.
     pub(super) apart: usize,
+    /// True if taps side by side are read as one, see [`folds`].
+    pub(super) fold: bool,
     /// Pixels after the last line that may be read.
     slack: usize,
 }
@@ -44,7 +46,9 @@ impl Layout {
         let pitch = pitch.max(left + src.width.div_ceil(step.1));
         // A last tile's rows, and the steps after its last segment.
         let slack = left + right + 2 * STEPS + STEPS.div_ceil(src.channels.max(1));
-        Self { src, step, above, below, left, pitch, apart: apart(src.channels), slack }
+        let fold = folds(grids);
+        let apart = if fold { src.channels } else { apart(src.channels) };
+        Self { src, step, above, below, left, pitch, apart, fold, slack }
     }
 
     pub(super) fn phases(&self) -> usize {
@@ -69,10 +73,24 @@ impl Layout {
     }
 }
 
-/// Values from a pixel of so many channels to the next. Pixels that are a multiple of four cache lines apart would share so few places
-/// of the L1 cache that what a tap has read were gone when the next one reads it.
+/// Values from a pixel of so many channels to the next: whole cache lines, as rows of tiles that lie in two lines each take half as
+/// long again, but not a multiple of four. Such pixels would share so few places of the L1 cache that what a tap has read were gone
+/// when the next one reads it.
 fn apart(channels: usize) -> usize {
-    if channels.is_multiple_of(4 * STEPS) { channels + STEPS } else { channels }
+    let whole = channels.next_multiple_of(STEPS);
+    if whole.is_multiple_of(4 * STEPS) { whole + STEPS } else { whole }
+}
+
+/// True if the pixels of taps side by side had better follow each other without a gap, and be read as one. That leaves fewer steps
+/// that are not full, but pixels begin anywhere in a cache line.
+pub(crate) fn folds(grids: &[Grid]) -> bool {
+    let steps = |fold: bool| grids.iter().map(|grid| depth(grid, fold)).sum::<usize>();
+    steps(false) * 4 > steps(true) * 5
+}
+
+/// Steps of a product of tiles over a grid's taps.
+pub(super) fn depth(grid: &Grid, fold: bool) -> usize {
+    segments(grid, fold).iter().map(|taps| (taps.len() * grid.run).div_ceil(STEPS)).sum()
 }
 
 /// The plane that a tap reads, and where in it relative to the grid pixel.
@@ -81,16 +99,14 @@ fn place(tap: Tap, (rows, cols): (usize, usize)) -> (usize, (isize, isize)) {
     (row * cols + col, (tap.row.div_euclid(rows as isize), tap.col.div_euclid(cols as isize)))
 }
 
-/// The taps of a grid, those together that lie side by side in a plane and so are read as one. That pays where it leaves
-/// fewer steps that are not full.
-pub(super) fn segments(grid: &Grid) -> Vec<Vec<Tap>> {
+/// The taps of a grid; together, if they are to `fold`, those that lie side by side in a plane.
+pub(super) fn segments(grid: &Grid, fold: bool) -> Vec<Vec<Tap>> {
     let mut taps = grid.taps.clone();
     taps.sort_by_key(|&tap| place(tap, grid.src_step));
     let mut segments: Vec<Vec<Tap>> = Vec::new();
     for tap in taps {
         let (phase, (row, col)) = place(tap, grid.src_step);
-        let follows =
-            |before: Tap| !grid.run.is_multiple_of(STEPS) && place(before, grid.src_step) == (phase, (row, col - 1));
+        let follows = |before: Tap| fold && place(before, grid.src_step) == (phase, (row, col - 1));
         match segments.last_mut().filter(|last| last.last().is_some_and(|&before| follows(before))) {
             Some(last) => last.push(tap),
             None => segments.push(vec![tap]),
@@ -132,12 +148,23 @@ mod tests {
 
     #[test]
     fn taps_side_by_side_are_one_segment() {
-        let lengths = |grid: &Grid| segments(grid).iter().map(Vec::len).collect::<Vec<_>>();
+        let lengths = |grid: &Grid| segments(grid, true).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(lengths(&Grid::forward(&shape(3, 1))), [3, 3, 3]);
         // One even and two odd columns, of one even and two odd rows.
         assert_eq!(lengths(&Grid::forward(&shape(3, 2))), [1, 2, 1, 1, 2, 2]);
         let backward: Vec<_> = Grid::backward(&shape(3, 2)).iter().map(lengths).collect();
         assert_eq!(backward, [vec![1], vec![2], vec![1, 1], vec![2, 2]]);
-        assert_eq!(lengths(&Grid::forward(&ConvShape { channels_in: 64, ..shape(3, 1) })), [1; 9]);
+    }
+
+    #[test]
+    fn taps_are_folded_where_steps_would_be_half_empty() {
+        let folded =
+            |channels_in: usize, size: usize| folds(&[Grid::forward(&ConvShape { channels_in, ..shape(size, 1) })]);
+        assert_eq!(
+            [3, 19, 40, 93, 231, 256].map(|channels| folded(channels, 3)),
+            [true, true, true, false, false, false]
+        );
+        assert!(!folded(19, 1));
+        assert_eq!([3, 32, 93, 231, 465].map(apart), [32, 32, 96, 288, 480]);
     }
 }

@@ -13,6 +13,7 @@ mod weights;
 
 pub(crate) use columns::Columns;
 pub(crate) use instructions::available;
+pub(crate) use layout::folds;
 pub(crate) use weights::add as add_weights_gradient;
 
 use super::Scratch;
