@@ -40,7 +40,7 @@ const ENOUGH_STRIPS: usize = 6;
 const BLOCKS: usize = 24;
 const TASKS: usize = 4;
 /// Steps that all blocks take in turn.
-const TURN: usize = 8;
+const TURN: usize = 32;
 
 /// Computes grids that read the same source, each with its weights: `dst = act(src * columns + bias) + residual`.
 pub(crate) fn run(

@@ -25,7 +25,7 @@ const PARTS: usize = 8;
 const BLOCK: usize = 2 * TILE;
 const SUMS: usize = BLOCK * BLOCK;
 /// Steps that all taps take in turn: their pixels lie in the L1 cache together.
-const TURN: usize = 6;
+const TURN: usize = 24;
 
 /// Adds the gradient of the weights, OIHW, to `dw`; the convolution has one group.
 pub(crate) fn add(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &Scratch) {
@@ -219,7 +219,14 @@ impl<'a> Gradient<'a> {
     /// Adds a block's products over a strip to its sums, `[tap][32 channels in][32 channels out]`, or starts them.
     fn add_products(&self, registers: &Registers, strip: &Gathered, block: usize, sums: &mut [f32], fresh: bool) {
         /// Bytes to each step's pixels.
-        const STARTS: [usize; TURN] = [0, 64, 128, 192, 256, 320];
+        const STARTS: [usize; TURN] = {
+            let (mut starts, mut at) = ([0; TURN], 0);
+            while at < TURN {
+                starts[at] = 2 * at * STEPS;
+                at += 1;
+            }
+            starts
+        };
         let ((input, output), (rows, columns)) = self.block(block);
         let (tiles, plane) = ((rows / TILE, columns / TILE), self.layout.plane(strip.strip.rows));
         let right = strip.before + output / TILE * strip.steps * RIGHT;
