@@ -51,11 +51,20 @@ pub(super) enum Algorithm {
     Split,
 }
 
+/// Products of a convolution from which on tiles of halves are worth it: before, they take as long as plain sums, which are more
+/// precise.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+const ENOUGH_PRODUCTS: usize = 1 << 20;
+
 impl Algorithm {
     /// The fastest one on this path.
     pub(super) fn of(path: Path, shape: &ConvShape, work: Work) -> Self {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if path == Path::Amx && shape.groups == 1 && !direct_only() {
+        if path == Path::Amx
+            && shape.groups == 1
+            && shape.output_pixels() * shape.weights_len() >= ENOUGH_PRODUCTS
+            && !direct_only()
+        {
             return Self::Split;
         }
         let _ = path;

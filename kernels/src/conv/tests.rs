@@ -39,7 +39,11 @@ fn check(shape: &ConvShape) -> Result<(), TestCaseError> {
         // As in training: in memory that others have used.
         let reused = PackedConv::in_scratch(path, shape, &weights, &scratch);
         let chosen = [PackedConv::new_on(path, shape, &weights), PackedConv::direct(shape, &weights), reused];
-        let packings: Vec<_> = chosen.into_iter().chain(Scheme::fitting(shape).iter().map(forced)).collect();
+        let mut packings: Vec<_> = chosen.into_iter().chain(Scheme::fitting(shape).iter().map(forced)).collect();
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if path == Path::Amx && shape.groups == 1 {
+            packings.push(PackedConv::pack(shape, &weights, Algorithm::Split, Vec::new()));
+        }
         for packed in &packings {
             let mut y = vec![f32::NAN; shape.output_len()];
             let epilogue = Epilogue::new(Some(&bias), Activation::Leaky);
@@ -71,6 +75,16 @@ fn check(shape: &ConvShape) -> Result<(), TestCaseError> {
         backward_weights_on(path, shape, &x, &dy, &mut dw, &scratch);
         dw.iter_mut().for_each(|v| *v -= 1.0);
         prop_assert!(error(&dw, &want_dw) < 1e-3, "weights {path:?} {shape:?}: {}", error(&dw, &want_dw));
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if path == Path::Amx && shape.groups == 1 {
+            let taps = shape.taps();
+            let columns = Weights { values: &weights, group: 0, column: taps, channel: shape.channels_in * taps };
+            split_backward_data(path, shape, columns, &dy, &mut dx, Epilogue::gradient(false), &scratch);
+            prop_assert!(error(&dx, &want_dx) < 1e-3, "data by tiles {shape:?}: {}", error(&dx, &want_dx));
+            dw.fill(0.0);
+            split::add_weights_gradient(shape, &x, &dy, &mut dw, &scratch);
+            prop_assert!(error(&dw, &want_dw) < 1e-3, "weights by tiles {shape:?}: {}", error(&dw, &want_dw));
+        }
         for &scheme in Scheme::fitting(shape) {
             let epilogue = Epilogue::gradient(false);
             transformed_backward_data(path, scheme, shape, &weights, &dy, &mut dx, epilogue, &scratch);
@@ -224,17 +238,62 @@ fn gradients_of_very_many_weights_match_direct_sums() {
     }
 }
 
+/// Large maps are cut into strips, which small ones of other tests are not.
+#[test]
+fn large_maps_match_direct_sums() {
+    let direct = Path::available().last().unwrap();
+    let wide = ConvShape { batch: 2, height: 130, width: 112, ..plain(3, 40, 72) };
+    let shapes = [wide, ConvShape { stride_y: 2, stride_x: 2, ..wide }, ConvShape { size: 1, pad: 0, ..wide }];
+    for shape in shapes {
+        let (x, weights) = (noise(shape.input_len(), 1), noise(shape.weights_len(), 2));
+        let (dy, scratch) = (noise(shape.output_len(), 3), Scratch::default());
+        let run = |path: Path, packed: PackedConv, pooled: bool| {
+            let epilogue = Epilogue::new(None, Activation::Leaky);
+            let epilogue = if pooled { epilogue.with_max_pool() } else { epilogue };
+            let mut y = vec![f32::NAN; shape.output_len() / if pooled { 4 } else { 1 }];
+            forward_on(path, &packed, &shape, &x, epilogue, &mut y, &scratch);
+            y
+        };
+        let gradients = |path: Path| {
+            let (mut dx, mut dw) = (vec![f32::NAN; x.len()], vec![0.0; weights.len()]);
+            backward_data_on(path, &shape, &weights, &dy, &mut dx, false, &scratch);
+            backward_weights_on(path, &shape, &x, &dy, &mut dw, &scratch);
+            (dx, dw)
+        };
+        let wanted = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
+        let pooled = [false, shape.out_height().is_multiple_of(2)];
+        let want_y = pooled.map(|pooled| wanted(run(direct, PackedConv::direct(&shape, &weights), pooled)));
+        let (want_dx, want_dw) = gradients(direct);
+        let (want_dx, want_dw) = (wanted(want_dx), wanted(want_dw));
+        for path in Path::available() {
+            for (pooled, want) in pooled.into_iter().zip(&want_y) {
+                let y = run(path, PackedConv::new_on(path, &shape, &weights), pooled);
+                assert!(error(&y, want) < 1e-4, "{path:?} {pooled} {shape:?}: {}", error(&y, want));
+            }
+            let (dx, dw) = gradients(path);
+            assert!(error(&dx, &want_dx) < 1e-4, "{path:?} {shape:?}: {}", error(&dx, &want_dx));
+            assert!(error(&dw, &want_dw) < 1e-3, "{path:?} {shape:?}: {}", error(&dw, &want_dw));
+        }
+    }
+}
+
 #[test]
 fn transforms_lose_little_precision_over_many_channels() {
     let plain = ConvShape { batch: 1, ..plain(3, 256, 16) };
     let strided = ConvShape { channels_in: 512, stride_y: 2, stride_x: 2, ..plain };
-    for (shape, scheme) in [(plain, Scheme::Plain), (plain, Scheme::Small), (strided, Scheme::Strided)] {
+    let transformed = [(plain, Scheme::Plain), (plain, Scheme::Small), (strided, Scheme::Strided)];
+    let mut cases: Vec<_> = transformed.map(|(shape, scheme)| (shape, Algorithm::Transformed(scheme))).to_vec();
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if Path::available().any(|path| path == Path::Amx) {
+        cases.push((strided, Algorithm::Split));
+    }
+    for (shape, algorithm) in cases {
         let (x, weights) = (noise(shape.input_len(), 1), noise(shape.weights_len(), 2));
         let want = reference::forward(&shape, &x, &weights);
-        let packed = PackedConv::pack(&shape, &weights, Algorithm::Transformed(scheme), Vec::new());
+        let packed = PackedConv::pack(&shape, &weights, algorithm, Vec::new());
         let mut y = vec![0.0; shape.output_len()];
         conv_forward(&packed, &shape, &x, Epilogue::default(), &mut y, &mut Scratch::default());
-        assert!(error(&y, &want) < 1e-5, "{scheme:?}: {}", error(&y, &want));
+        assert!(error(&y, &want) < 1e-5, "{algorithm:?}: {}", error(&y, &want));
     }
 }
 
