@@ -35,7 +35,7 @@ const _: () = assert!(BLOCK == WIDEST && TOGETHER * TILE == BLOCK);
 const STRIP: usize = 384 * 1024;
 const WEIGHTS: usize = 1 << 20;
 /// Strips from which on each is a task of its own.
-const ENOUGH_STRIPS: usize = 6;
+const ENOUGH_STRIPS: usize = 8;
 /// Blocks of a task that share what is read of the weights, and tasks for a thread below which the columns are divided too.
 const BLOCKS: usize = 24;
 const TASKS: usize = 4;
@@ -61,7 +61,8 @@ pub(crate) fn run(
     let line = layout.phases() * layout.pitch * layout.apart * 4;
     let weights: usize = parts.iter().map(|(_, columns)| columns.bytes()).sum();
     let even = if epilogue.pooled { 2 } else { 1 };
-    let height = (STRIP / line.max(1)).clamp(4, rows.max(4)).next_multiple_of(even);
+    let most = (grids[0].batch * rows).div_ceil(ENOUGH_STRIPS);
+    let height = (STRIP / line.max(1)).min(most).clamp(4, rows.max(4)).next_multiple_of(even);
     let strips = rows.div_ceil(height);
     if epilogue.pooled || weights <= WEIGHTS && grids[0].batch * strips >= ENOUGH_STRIPS {
         job.run_strips(height, strips, rows, dst);
