@@ -6,11 +6,13 @@
 //! * Slices whose lengths do not fit their shape are programmer errors: every function panics on them.
 //! * Work is spread over rayon's current pool. Borders of the work depend on the shape alone and partial sums are
 //!   added in a fixed order, so results do not depend on the number of threads, bit for bit.
-//! * AVX-512, AVX2 with FMA or NEON are used where the processor has them, portable code elsewhere; [`cpu_path`] says
+//! * AMX, AVX-512, AVX2 with FMA or NEON are used where the processor has them, portable code elsewhere; [`cpu_path`] says
 //!   which, and how to choose. They differ in the last bits, as they round and add in other places.
-//! * 3 x 3 convolutions are computed on transformed tiles where that pays. `YOLOSLIM_CONVOLUTION=direct` in the
-//!   environment has them summed up directly, with less rounding error and more time.
-//! * Denormals are neither flushed nor treated apart: results follow IEEE 754.
+//! * With AMX, convolutions of some size multiply tiles of bfloat16: a value is the sum of two, and an output is off by about a
+//!   hundred thousandth of the largest. Elsewhere 3 x 3 convolutions are computed on transformed tiles where that pays.
+//!   `YOLOSLIM_CONVOLUTION=direct` in the environment has all of them summed up directly, with less rounding error and more time.
+//! * Denormals are neither flushed nor treated apart, but by AMX, for which they are zero.
+//! * [`awake`] keeps the pool's threads from falling asleep between the layers of a net.
 //! * This is the only package of the workspace with `unsafe` code.
 //!
 //! ```

@@ -104,23 +104,24 @@ fn table(e: &Evaluation) -> String {
     };
     row("class", ["labels", "AP", "AP50", "AP75", "small", "VOC07"].map(str::to_owned));
     for c in e.classes.iter().filter(|c| c.labels > 0) {
-        let [ap, ap50, ap75, small, voc] = [c.ap, c.ap50, c.ap75, c.ap_small, c.voc2007_ap50].map(percent);
+        let [ap, ap50, ap75, small, voc] = [c.ap, c.ap50, c.ap75, c.ap_small, c.voc2007_ap50].map(score);
         row(&c.name, [c.labels.to_string(), ap, ap50, ap75, small, voc]);
     }
-    let [map, map50, map75, small, voc] = [e.map, e.map50, e.map75, e.map_small, e.voc2007_map50].map(percent);
+    let [map, map50, map75, small, voc] = [e.map, e.map50, e.map75, e.map_small, e.voc2007_map50].map(score);
     row("all", [e.labels.to_string(), map, map50, map75, small, voc]);
-    let [small, medium, large] = [e.map_small, e.map_medium, e.map_large].map(percent);
-    let [few, all, voc] = [e.recall_1, e.recall_100, e.voc2010_map50].map(percent);
+    let [small, medium, large] = [e.map_small, e.map_medium, e.map_large].map(score);
+    let [few, all, voc] = [e.recall_1, e.recall_100, e.voc2010_map50].map(score);
     let more = format!(
         "{} images. mAP of small, medium, large objects: {small}, {medium}, {large}. Recall with 1 and 100 detections \
-         an image: {few}, {all}. VOC2010 mAP50: {voc}. All in percent; - where there is no label.",
+         an image: {few}, {all}. VOC2010 mAP50: {voc}. - where there is no label.",
         e.images
     );
     out + &wrapped(&more, 0) + "\n"
 }
 
-fn percent(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |v| format!("{:.2}", v * 100.0))
+/// As in the tables of runs: a share, not a percentage.
+fn score(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use yoloslim_core::record::GammaSummary;
 use yoloslim_core::{Network, Result, cost};
 
 use super::layer_table::{kind, layer_table};
-use super::net::{NetArgs, is_slim};
+use super::net::{NetArgs, is_slim, warn_of_slips};
 use super::origin;
 use crate::term::{self, Next, Term, wrapped};
 
@@ -73,7 +73,10 @@ impl Info {
         }
         let network = match &self.weights {
             Some(weights) => Some(NetArgs { cfg: self.cfg.clone(), weights: weights.clone() }.read(term)?),
-            None => None,
+            None => {
+                warn_of_slips(&self.cfg, &cfg, term);
+                None
+            }
         };
         let summary = summarise(&graph, network.as_ref());
         if self.json {

@@ -12,6 +12,7 @@ use yoloslim_core::graph::Graph;
 use yoloslim_core::labels::{self, Dataset, Split};
 use yoloslim_core::{Error, Network, Result, files};
 
+use super::net::warn_of_slips;
 use super::numbers::{count, positive, share};
 use crate::term::Term;
 
@@ -203,6 +204,7 @@ impl StartArgs {
             return Err(Error::at("CFG", "no cfg was given").fix("give CFG or --resume"));
         };
         let (mut cfg, graph) = Graph::read(path)?;
+        warn_of_slips(path, &cfg, term);
         if graph.heads().next().is_none() {
             return Err(Error::at(path.display(), "the net has no [yolo] layer").fix("train a detector's cfg"));
         }

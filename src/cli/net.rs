@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use yoloslim_core::darknet::{Cfg, probable_slips};
 use yoloslim_core::{Network, Result};
 
 use crate::term::Term;
@@ -20,10 +21,18 @@ impl NetArgs {
     /// Reads both files and tells what is known of them.
     pub fn read(&self, term: Term) -> Result<Network> {
         let network = Network::read(&self.cfg, &self.weights)?;
+        warn_of_slips(&self.cfg, &network.cfg, term);
         if let Some(hint) = known_trap(&network) {
             term.note(format!("{}:{hint}", self.cfg.display()));
         }
         Ok(network)
+    }
+}
+
+/// Warns of keys that were probably meant to be others.
+pub fn warn_of_slips(path: &Path, cfg: &Cfg, term: Term) {
+    for slip in probable_slips(cfg) {
+        term.warn(format!("{}:{slip}", path.display()));
     }
 }
 

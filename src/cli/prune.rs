@@ -111,7 +111,13 @@ impl Prune {
         let data = self.data.as_deref().map(|path| Data::read(path, classes, term)).transpose()?;
         data.iter().for_each(|data| warn_of_other_classes(&self.net.cfg, &data.val.names, term));
         let plan = match &self.plan {
-            Some(path) => PrunePlan::load(path)?,
+            Some(path) => {
+                term.note(format!(
+                    "{}: what it tells of gammas and borders it tells of the weights that it was made for",
+                    path.display()
+                ));
+                PrunePlan::load(path)?
+            }
             None => self.choose(&network, &options, data.as_ref(), term)?,
         };
         plan.warnings().iter().for_each(|warning| term.warn(warning));

@@ -186,6 +186,11 @@ impl Section {
         }
     }
 
+    /// The section's keys, in their order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.body.iter().filter_map(|line| line.entry.as_ref()).map(|(key, _)| key.as_str())
+    }
+
     /// The value of `key` as written; the last one wins when it is repeated.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
