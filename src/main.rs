@@ -7,14 +7,11 @@ mod term;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 #[global_allocator]
 static ALLOCATOR: yoloslim_kernels::HugePages = yoloslim_kernels::HugePages;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    match cli.run() {
+    match cli::Cli::read().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             term::print_error(&error);

@@ -40,7 +40,7 @@ mod version;
 
 use std::time::Instant;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use yoloslim::device::Device;
 use yoloslim::workers::Workers;
@@ -117,6 +117,11 @@ enum Command {
 }
 
 impl Cli {
+    /// What was typed. Where nobody can make sense of it, says why and ends the process.
+    pub fn read() -> Self {
+        Self::try_parse().unwrap_or_else(|error| naming_what_was_typed(error, &typed()).exit())
+    }
+
     /// Does what was asked.
     pub fn run(self) -> Result<()> {
         let term = Term { quiet: self.global.quiet, verbose: self.global.verbose, silent: false };
@@ -140,6 +145,29 @@ impl Cli {
         term.detail(format!("{:.2} s", start.elapsed().as_secs_f64()));
         done
     }
+}
+
+/// A conflict with a group of options names all of them; of these the ones that were typed are meant.
+fn naming_what_was_typed(mut error: clap::Error, words: &[String]) -> clap::Error {
+    let Some(ContextValue::Strings(names)) = error.get(ContextKind::PriorArg) else { return error };
+    if error.kind() != ErrorKind::ArgumentConflict {
+        return error;
+    }
+    let is_typed = |name: &&String| {
+        let Some(long) = name.split_whitespace().next().filter(|word| word.starts_with("--")) else {
+            // Of several files the first is always there.
+            return name.as_str() == "[CFG]";
+        };
+        let is_it = |word: &String| {
+            word == long || word.starts_with(&format!("{long}=")) || (long == "--output" && word.starts_with("-o"))
+        };
+        words.iter().any(is_it)
+    };
+    let named: Vec<String> = names.iter().filter(is_typed).cloned().collect();
+    if !named.is_empty() {
+        error.insert(ContextKind::PriorArg, ContextValue::Strings(named));
+    }
+    error
 }
 
 impl Command {
@@ -196,6 +224,16 @@ fn start_threads(threads: Option<usize>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_conflict_names_what_was_typed_and_nothing_else() {
+        let line = "yoloslim slim --resume run --batch 4 -o other";
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let error = Cli::try_parse_from(&words).unwrap_err();
+        let message = naming_what_was_typed(error, &words).to_string();
+        let told: Vec<&str> = message.lines().filter_map(|line| line.strip_prefix("  --")).collect();
+        assert_eq!(told, ["batch <N>", "output <RUN>"], "{message}");
+    }
 
     #[test]
     fn the_help_of_every_command_has_two_examples_that_are_command_lines() {

@@ -177,7 +177,7 @@ impl Job<'_> {
         assert_eq!(steps.len(), columns.steps, "weights packed for another kernel");
         // SAFETY: such weights are packed only where the instructions are there.
         let registers = unsafe { Registers::new() };
-        // Of columns so many steps at a time that all blocks find them in the L1 cache.
+        // Of columns so many steps at a time that all blocks find them in the L2 cache, and that sums seldom leave the registers.
         let turns: Vec<&[usize]> = steps.chunks(TURN).collect();
         let together = if turns.len() > 1 { BLOCKS } else { 1 };
         let mut sums = vec![[[0.0; BLOCK]; BLOCK]; together.min(some.len())];
