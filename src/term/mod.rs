@@ -12,6 +12,7 @@ use yoloslim_core::{Error, Result};
 
 pub use next::{Next, beside};
 pub use progress::{Progress, Works};
+use wrap::wrapped_to;
 pub use wrap::{COLUMNS, cut, wrapped};
 
 /// How talkative a run is.
@@ -114,7 +115,9 @@ fn stderr_words(label: &str, colour: &str, text: &str) {
         return stderr_line(label, colour, text);
     }
     // The label has its part of the first line.
-    let words = wrapped(&format!("{label}: {}", single_spaced(text)), 4);
+    // A terminal may be narrower than what it is fair to expect.
+    let columns = console::Term::stderr().size_checked().map_or(COLUMNS, |(_, columns)| COLUMNS.min(columns.into()));
+    let words = wrapped_to(columns, &format!("{label}: {}", single_spaced(text)), 4);
     say(label, colour, &words[label.len() + 2..]);
 }
 

@@ -6,12 +6,17 @@ pub const COLUMNS: usize = 80;
 /// The words in lines of at most [`COLUMNS`] characters, those after the first indented by `indent`. A longer word has
 /// its own line.
 pub fn wrapped(text: &str, indent: usize) -> String {
+    wrapped_to(COLUMNS, text, indent)
+}
+
+/// [`wrapped`] to lines of at most `columns` characters.
+pub fn wrapped_to(columns: usize, text: &str, indent: usize) -> String {
     let mut words = text.split(' ');
     let mut out = words.next().unwrap_or_default().to_owned();
     let mut column = out.chars().count();
     for word in words {
         let width = word.chars().count();
-        if column + 1 + width > COLUMNS && column > indent {
+        if column + 1 + width > columns && column > indent {
             out.push('\n');
             out.push_str(&" ".repeat(indent));
             column = indent;
@@ -44,6 +49,7 @@ mod tests {
         assert!(lines.iter().all(|line| line.len() <= COLUMNS), "{lines:?}");
         assert!(lines[1].starts_with("    word") && lines.len() == 3, "{lines:?}");
         assert_eq!(lines.join(" ").split_whitespace().collect::<Vec<_>>(), text.split(' ').collect::<Vec<_>>());
+        assert!(wrapped_to(40, &text, 4).lines().all(|line| line.len() <= 40));
         assert_eq!(wrapped("  short and  spaced", 2), "  short and  spaced");
         assert_eq!(wrapped(&"x".repeat(100), 2), "x".repeat(100));
     }
