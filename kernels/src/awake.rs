@@ -4,9 +4,13 @@ use std::cell::Cell;
 use std::hint::spin_loop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Times that a thread looks for work before it lets others have its processor.
 const PATIENCE: u32 = 64;
+/// How long a thread looks in vain. It may have come to look while it waits inside of a part of the same work, which then goes on only
+/// when it stops looking.
+const VAIN: Duration = Duration::from_millis(3);
 
 thread_local! {
     /// True on threads that run such work or wait for parts of it: they must not wait for that of others too, of which
@@ -35,20 +39,21 @@ pub fn awake<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     })
 }
 
-/// Looks for parts of the work until it is done.
+/// Looks for parts of the work until it is done or there have been none for some time.
 fn attend(done: &AtomicBool) {
     if TAKEN.get() {
         return;
     }
     let _taken = Taken::new();
-    let mut idle = 0;
+    let (mut idle, mut since) = (0, Instant::now());
     while !done.load(Ordering::Acquire) {
         match rayon::yield_now() {
-            Some(rayon::Yield::Executed) => idle = 0,
+            Some(rayon::Yield::Executed) => (idle, since) = (0, Instant::now()),
             _ if idle < PATIENCE => {
                 idle += 1;
                 spin_loop();
             }
+            _ if since.elapsed() > VAIN => return,
             _ => std::thread::yield_now(),
         }
     }

@@ -238,6 +238,16 @@ fn gradients_of_very_many_weights_match_direct_sums() {
     }
 }
 
+/// Some of their input's gradient's grids are met by no output at all.
+#[test]
+fn gradients_of_inputs_that_no_output_reads_are_zero() {
+    let one_line = ConvShape { batch: 1, height: 1, width: 20, stride_y: 2, dilation: 2, ..plain(7, 4, 5) };
+    let two_lines = ConvShape { batch: 1, height: 2, width: 20, stride_y: 3, dilation: 3, ..plain(2, 128, 128) };
+    for shape in [ConvShape { pad: 1, ..one_line }, ConvShape { pad: 1, ..two_lines }] {
+        check(&shape).unwrap();
+    }
+}
+
 /// Large maps are cut into strips, which small ones of other tests are not.
 #[test]
 fn large_maps_match_direct_sums() {

@@ -2,7 +2,8 @@
 //!
 //! Both have eight significant bits, so that a value is off by at most 2^-17 of itself, and products that leave out that of the
 //! lower halves by about as much. What is no finite number, or rounds to infinity (from 3.39e38 on), becomes no number; what
-//! is smaller than 2^-126 becomes zero.
+//! is smaller than 2^-126 becomes zero. A step may take what follows a pixel and multiply it by zero, so that what is no finite
+//! number reaches outputs beside those that depend on it.
 
 use std::arch::x86_64::*;
 

@@ -36,6 +36,7 @@ impl Layout {
         let (mut above, mut below, mut left, mut right, mut pitch) = (0, 0, 0, 0, 0);
         for grid in grids {
             assert_eq!(grid.src_step, step, "grids that read a source alike");
+            pitch = pitch.max(grid.cols);
             for &tap in &grid.taps {
                 let (_, (row, col)) = place(tap, step);
                 (above, below) = (above.max((-row).max(0) as usize), below.max(row.max(0) as usize));
