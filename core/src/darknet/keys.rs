@@ -19,41 +19,43 @@ const KNOWN: &str = "\
     track_history_size train truth_thresh tune try_fix_nan use_cuda_graph uc_normalizer weights_normalization \
     weights_normalizion weights_type width workspace_size_limit_MB xnor";
 
-/// Letters of a slip: one that is missing, too many, wrong or out of turn, and two in long words.
-fn is_slip(word: &str, known: &str) -> bool {
+/// Letters that are missing, too many, wrong or out of turn; none where they are more than one, or two in a long word.
+fn slips(word: &str, known: &str) -> Option<usize> {
     let most = if known.len() < 6 { 1 } else { 2 };
-    known.len() > 3 && strsim::damerau_levenshtein(&word.to_lowercase(), &known.to_lowercase()) <= most
+    let letters = strsim::damerau_levenshtein(&word.to_lowercase(), &known.to_lowercase());
+    (known.len() > 3 && letters <= most).then_some(letters)
 }
 
 /// A message for each key that is unknown and like a known one, with its place.
 #[must_use]
 pub fn probable_slips(cfg: &Cfg) -> Vec<String> {
     let known: Vec<&str> = KNOWN.split_whitespace().collect();
-    let mut slips = Vec::new();
+    let mut told = Vec::new();
     for section in std::iter::once(cfg.net()).chain(cfg.layers()) {
         for key in section.keys().filter(|key| !known.contains(key)) {
-            if let Some(meant) = known.iter().find(|known| is_slip(key, known)) {
-                slips.push(format!(
+            let like = known.iter().filter_map(|known| slips(key, known).map(|letters| (letters, known)));
+            if let Some((_, meant)) = like.min() {
+                told.push(format!(
                     "{}: {key}= is no key that is known and has no effect; was {meant}= meant?",
                     section.place()
                 ));
             }
         }
     }
-    slips
+    told
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn slips(text: &str) -> Vec<String> {
+    fn told(text: &str) -> Vec<String> {
         probable_slips(&Cfg::parse(text.as_bytes()).unwrap())
     }
 
     #[test]
     fn a_slip_is_told_with_its_place_and_what_was_meant() {
-        let told = slips("[net]\nwidth=32\nheigth=32\n[convolutional]\nfilter=8\nactivaton=leaky\n");
+        let told = told("[net]\nwidth=32\nheigth=32\n[convolutional]\nfilter=8\nactivaton=leaky\n");
         assert_eq!(told.len(), 3, "{told:?}");
         assert!(told[0].starts_with("1 [net]: heigth= is") && told[0].ends_with("height= meant?"), "{}", told[0]);
         assert!(told[1].starts_with("4 [convolutional] #0: filter="), "{}", told[1]);
@@ -61,6 +63,6 @@ mod tests {
 
     #[test]
     fn other_keys_are_nobodys_business() {
-        assert_eq!(slips("[net]\nwidth=32\nheight=32\nmy_note=x\n[shortcut]\nfrom=-1\nfoo=2\n"), [""; 0]);
+        assert_eq!(told("[net]\nwidth=32\nheight=32\nmy_note=x\n[shortcut]\nfrom=-1\nfoo=2\n"), [""; 0]);
     }
 }

@@ -246,6 +246,7 @@ mod tests {
     #[test]
     fn halves_are_off_by_less_than_a_hundred_thousandth() {
         if !super::super::available() {
+            eprintln!("skipped: the processor has no AMX");
             return;
         }
         let from: Vec<f32> =
@@ -263,6 +264,7 @@ mod tests {
     #[test]
     fn pixels_become_rows_with_zeros_for_what_is_missing() {
         if !super::super::available() {
+            eprintln!("skipped: the processor has no AMX");
             return;
         }
         let (channels, rows, row) = (19, 32, 40);
