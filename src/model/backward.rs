@@ -5,13 +5,14 @@ use std::sync::Arc;
 use yoloslim_core::graph::{Convolution, Op, Source};
 use yoloslim_kernels as k;
 
+use super::pool::Buffer;
 use super::rounding::{Ends, stop_at_ends};
 use super::tape::{Saved, Tape};
 use super::train_net::{TrainNet, weights};
 use super::{HeadMap, forward, kernels, product, shared_norm};
 
 /// Gradients of the layers' outputs that have been met so far.
-type Gradients = Vec<Option<Vec<f32>>>;
+type Gradients = Vec<Option<Buffer<f32>>>;
 
 /// Whoever wants to know what a backward pass comes by, layer by layer from the last to the first.
 pub trait Watch: Send {
@@ -66,7 +67,7 @@ impl TrainNet {
             if let Source::Layer(i) = home {
                 match &mut maps[i] {
                     Some(map) => k::add_into(map, &values),
-                    None => maps[i] = Some(values),
+                    None => maps[i] = Some(values.into()),
                 }
             }
         }
@@ -133,7 +134,7 @@ impl TrainNet {
         &mut self,
         layer: usize,
         tape: &mut Tape,
-        mut dout: Vec<f32>,
+        mut dout: Buffer<f32>,
         maps: &mut Gradients,
         gradients: &mut [f32],
     ) {
@@ -265,7 +266,7 @@ impl TrainNet {
         }
     }
 
-    fn shortcut_backward(&mut self, layer: usize, tape: &Tape, dout: Vec<f32>, maps: &mut Gradients) {
+    fn shortcut_backward(&mut self, layer: usize, tape: &Tape, dout: Buffer<f32>, maps: &mut Gradients) {
         let l = &tape.graph.layers[layer];
         let channels_of = |i: &usize| tape.graph.shape(l.inputs[*i]).channels;
         let (whole, partial): (Vec<_>, Vec<_>) = (0..l.inputs.len()).partition(|i| channels_of(i) == l.shape.channels);

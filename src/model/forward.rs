@@ -3,13 +3,14 @@
 use yoloslim_core::graph::{Activation, Graph, Op};
 use yoloslim_kernels as k;
 
+use super::pool::Buffer;
 use super::{kernels, product};
 
 /// What a layer leaves beside its output.
 #[derive(Default)]
 pub(super) struct Aside {
     /// Max pooling: which input number each output is, when asked for.
-    pub argmax: Option<Vec<u32>>,
+    pub argmax: Option<Buffer<u32>>,
 }
 
 /// Computes layer `layer` for `count` images from its inputs (NHWC) into `out`, before its activation.

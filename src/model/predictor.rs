@@ -7,7 +7,7 @@ use yoloslim_kernels::{self as k, ConvShape, Epilogue, PackedConv, Scratch};
 use super::forward::{self, Aside};
 use super::fusion::Fusion;
 use super::kernels;
-use super::pool::Pool;
+use super::pool::{Buffer, Pool};
 use super::program::Program;
 
 /// The map of a layer: of one that a `[yolo]` layer reads, mostly, before any decoding.
@@ -209,7 +209,7 @@ impl Predictor {
         count: usize,
         alter: &mut (dyn FnMut(usize, &mut [f32]) + Send),
     ) -> Vec<HeadMap> {
-        let mut buffers: Vec<Option<Vec<f32>>> = vec![None; self.graph.layers.len()];
+        let mut buffers: Vec<Option<Buffer<f32>>> = vec![None; self.graph.layers.len()];
         for layer in 0..self.graph.layers.len() {
             if self.program.owns(layer) && !fusion.done_elsewhere(layer) {
                 let mut out = self.run_layer(fusion, layer, images, count, &buffers);
@@ -229,8 +229,8 @@ impl Predictor {
         layer: usize,
         images: &[f32],
         count: usize,
-        buffers: &[Option<Vec<f32>>],
-    ) -> Vec<f32> {
+        buffers: &[Option<Buffer<f32>>],
+    ) -> Buffer<f32> {
         let l = &self.graph.layers[layer];
         let mut out = self.pool.take(count * self.graph.layers[fusion.written(layer)].shape.len());
         match (&l.op, &self.convolutions[layer]) {
@@ -264,7 +264,7 @@ impl Predictor {
         layer: usize,
         images: &[f32],
         count: usize,
-        buffers: &[Option<Vec<f32>>],
+        buffers: &[Option<Buffer<f32>>],
         out: &mut [f32],
     ) {
         let l = &self.graph.layers[layer];
@@ -289,7 +289,7 @@ impl Predictor {
     }
 
     /// Gives back the buffers that nothing reads after `now`, when `reader` was computed.
-    fn release(&mut self, fusion: &Fusion, reader: usize, now: usize, buffers: &mut [Option<Vec<f32>>]) {
+    fn release(&mut self, fusion: &Fusion, reader: usize, now: usize, buffers: &mut [Option<Buffer<f32>>]) {
         let is_upsample = |layer: usize| matches!(self.graph.layers[layer].op, Op::Upsample { .. });
         if reader == now && fusion.done_elsewhere(reader) && is_upsample(reader) {
             return; // Its input is read by the concatenation that does its work.
@@ -307,7 +307,7 @@ impl Predictor {
         }
     }
 
-    fn collect_heads(&mut self, images: &[f32], buffers: &mut [Option<Vec<f32>>]) -> Vec<HeadMap> {
+    fn collect_heads(&mut self, images: &[f32], buffers: &mut [Option<Buffer<f32>>]) -> Vec<HeadMap> {
         let last = self.program.home(Source::Layer(self.graph.layers.len() - 1));
         let homes = if self.program.heads().is_empty() { vec![last] } else { self.program.heads().to_vec() };
         let map = |home: &Source| {
@@ -319,7 +319,7 @@ impl Predictor {
     }
 }
 
-fn read<'a>(source: Source, images: &'a [f32], buffers: &'a [Option<Vec<f32>>]) -> &'a [f32] {
+fn read<'a>(source: Source, images: &'a [f32], buffers: &'a [Option<Buffer<f32>>]) -> &'a [f32] {
     match source {
         Source::Image => images,
         Source::Layer(i) => buffers[i].as_deref().expect("a buffer lives until its last reader"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use yoloslim_core::graph::{Graph, Source};
 
 use super::forward::Aside;
+use super::pool::Buffer;
 
 /// What a forward pass leaves for the backward pass.
 pub struct Tape {
@@ -18,9 +19,9 @@ pub struct Tape {
 #[derive(Default)]
 pub(super) struct Saved {
     /// The output; none for layers that only pass on, and where it was given back to be computed again when needed.
-    pub out: Option<Vec<f32>>,
+    pub out: Option<Buffer<f32>>,
     /// What came before normalisation and activation, where there are any.
-    pub before: Option<Vec<f32>>,
+    pub before: Option<Buffer<f32>>,
     /// Batch mean, one a channel.
     pub mean: Vec<f32>,
     /// 1 / batch standard deviation, one a channel.

@@ -7,6 +7,7 @@ use yoloslim_core::graph::{Convolution, Op, Source};
 use yoloslim_core::network::BatchNorm;
 use yoloslim_kernels::{self as k, BatchNormView, Epilogue};
 
+use super::pool::Buffer;
 use super::segments::keeps_before;
 use super::shared_norm::merge;
 use super::tape::{Saved, Tape};
@@ -110,7 +111,7 @@ impl TrainNet {
     }
 
     /// A layer's value before normalisation and activation, from its inputs.
-    fn run_layer(&mut self, layer: usize, tape: &Tape, saved: &mut Saved) -> Vec<f32> {
+    fn run_layer(&mut self, layer: usize, tape: &Tape, saved: &mut Saved) -> Buffer<f32> {
         let l = &tape.graph.layers[layer];
         let inputs: Vec<&[f32]> = l.inputs.iter().map(|s| tape.read(self.program.home(*s))).collect();
         let mut out = self.pool.take(tape.count * l.shape.len());
@@ -181,7 +182,7 @@ impl TrainNet {
             Some(i) if !self.needs(i) && self.program.last_reader(i) == Some(head) => tape.layers[i].out.take(),
             _ => None,
         };
-        let values = values.unwrap_or_else(|| tape.read(home).to_vec());
+        let values = values.map_or_else(|| tape.read(home).to_vec(), Vec::from);
         HeadMap { rows: shape.height, cols: shape.width, channels: shape.channels, values }
     }
 
