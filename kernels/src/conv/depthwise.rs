@@ -1,48 +1,62 @@
-//! Depth-wise convolution: each output channel sees one input channel, its own. Channels run along the vectors.
+//! Depth-wise convolution: each output channel sees one input channel, its own. Vectors run along the channels and on into
+//! the next pixels, which lie side by side.
 
 use super::epilogue::Epilogue;
-use super::grid::Grid;
+use super::grid::{Grid, SourceLine};
 use crate::path::{Path, for_each_path};
 use crate::shape::ConvShape;
 use crate::share::SharedMut;
 use rayon::prelude::*;
 
-/// Pixels in a task.
-const BLOCK: usize = 256;
+/// Numbers that a task sums up, which stay in a core's cache while each tap adds to them; a multiple of the channels.
+const BLOCK: usize = 4096;
 /// Partial sums of the weights' gradient, added in order.
 const PARTS: usize = 16;
+/// Numbers of the widest vector.
+const LANES: usize = 16;
+/// The channels are repeated to a multiple of [`LANES`] if that is not more than this.
+const REPEATED: usize = 2048;
 
-/// Weights as `[tap][channel]`, from `[channel][tap]`.
+/// Numbers of the pixels side by side that fill whole vectors; of one pixel, if those are too many.
+fn period(channels: usize) -> usize {
+    let pixels = LANES >> channels.trailing_zeros().min(LANES.trailing_zeros());
+    if channels * pixels <= REPEATED { channels * pixels } else { channels }
+}
+
+/// Weights as `[tap][pixel][channel]`, the same for each pixel of a period, from `[channel][tap]`.
 pub(crate) fn pack(shape: &ConvShape, weights: &[f32]) -> Vec<f32> {
     let (taps, channels) = (shape.taps(), shape.channels_out);
-    (0..taps * channels).map(|at| weights[at % channels * taps + at / channels]).collect()
+    let period = period(channels);
+    (0..taps * period).map(|at| weights[at % period % channels * taps + at / period]).collect()
 }
 
 /// Computes the whole grid from weights packed by [`pack`].
 pub(crate) fn run(path: Path, grid: &Grid, weights: &[f32], src: &[f32], dst: &mut [f32], epilogue: Epilogue) {
     let channels = grid.dst.channels;
+    let (period, block) = (period(channels), (BLOCK / channels).max(1));
+    // Whether the pixels of a line lie side by side in the destination.
+    let together = grid.dst_step.1 == 1;
     let out = SharedMut::new(dst);
-    (0..grid.pixels().div_ceil(BLOCK)).into_par_iter().for_each(|block| {
-        let mut sums = vec![0.0; channels];
-        for position in grid.positions(block * BLOCK..grid.pixels().min((block + 1) * BLOCK)) {
+    (0..grid.pixels().div_ceil(block)).into_par_iter().for_each_init(Vec::new, |sums: &mut Vec<f32>, at| {
+        for ((image, row), cols) in grid.lines(at * block..grid.pixels().min((at + 1) * block)) {
+            sums.resize(cols.len() * channels, 0.0);
             match epilogue.bias {
-                Some(bias) => sums.copy_from_slice(bias),
+                Some(bias) => sums.chunks_exact_mut(channels).for_each(|sums| sums.copy_from_slice(bias)),
                 None => sums.fill(0.0),
             }
             for &tap in &grid.taps {
-                if let Some(from) = grid.source(position, tap) {
-                    let weights = &weights[tap.index * channels..][..channels];
-                    add_products(path, &mut sums, &src[from..from + channels], weights);
-                }
+                let Some(line) = grid.source_line((image, row), cols.clone(), tap) else { continue };
+                let to = (line.cols.start - cols.start) * channels..(line.cols.end - cols.start) * channels;
+                let weights = &weights[tap.index * period..][..period];
+                add_line(path, &mut sums[to], &src[line.from..], line.apart, weights, channels);
             }
-            let start = grid.destination(position);
-            epilogue.finish(path, start, &mut sums);
-            // SAFETY: each task owns its pixels.
-            let to = unsafe { out.part(start, channels) };
-            if epilogue.accumulate {
-                to.iter_mut().zip(&sums).for_each(|(to, v)| *to += v);
-            } else {
-                to.copy_from_slice(&sums);
+            let pixels = if together { cols.len() } else { 1 };
+            for (sums, col) in sums.chunks_exact_mut(pixels * channels).zip(cols.step_by(pixels)) {
+                let start = grid.destination((image, row, col));
+                epilogue.finish(path, start, sums);
+                // SAFETY: each task owns its pixels.
+                let to = unsafe { out.part(start, sums.len()) };
+                write(path, to, sums, epilogue.accumulate);
             }
         }
     });
@@ -52,35 +66,64 @@ pub(crate) fn run(path: Path, grid: &Grid, weights: &[f32], src: &[f32], dst: &m
 pub(crate) fn add_weights_gradient(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let grid = Grid::forward(shape);
     let (taps, channels) = (shape.taps(), shape.channels_out);
-    let part = grid.pixels().div_ceil(PARTS);
-    let partial: Vec<Vec<f32>> = (0..PARTS)
-        .into_par_iter()
-        .map(|at| {
-            let mut sums = vec![0.0; taps * channels];
-            for position in grid.positions(grid.pixels().min(at * part)..grid.pixels().min((at + 1) * part)) {
-                let dy = &dy[grid.destination(position)..][..channels];
-                for &tap in &grid.taps {
-                    if let Some(from) = grid.source(position, tap) {
-                        let sums = &mut sums[tap.index * channels..][..channels];
-                        add_products(path, sums, &x[from..from + channels], dy);
-                    }
-                }
+    let (period, part) = (period(channels), grid.pixels().div_ceil(PARTS));
+    let sum_part = |at: usize| {
+        let mut sums = vec![0.0; taps * period];
+        let pixels = grid.pixels().min(at * part)..grid.pixels().min((at + 1) * part);
+        for ((image, row), cols) in grid.lines(pixels) {
+            for &tap in &grid.taps {
+                let Some(line) = grid.source_line((image, row), cols.clone(), tap) else { continue };
+                let SourceLine { cols, from, apart } = line;
+                let dy = &dy[grid.destination((image, row, cols.start))..][..cols.len() * channels];
+                let sums = &mut sums[tap.index * period..][..period];
+                add_products(path, sums, &x[from..], apart, dy, channels);
             }
-            sums
-        })
-        .collect();
-    for sums in &partial {
-        for (at, v) in sums.iter().enumerate() {
-            dw[at % channels * taps + at / channels] += v;
+        }
+        sums
+    };
+    let partial: Vec<Vec<f32>> = (0..PARTS).into_par_iter().map(sum_part).collect();
+    for (at, v) in partial.iter().flat_map(|sums| sums.iter().enumerate()) {
+        dw[at % period % channels * taps + at / period] += v;
+    }
+}
+
+for_each_path! {
+    /// `sums += x * weights`, pixel by pixel of a line; those of `x` start `apart` from each other.
+    fn add_line(sums: &mut [f32], x: &[f32], apart: usize, weights: &[f32], channels: usize) {
+        if apart == channels {
+            for (sums, x) in sums.chunks_mut(weights.len()).zip(x.chunks(weights.len())) {
+                sums.iter_mut().zip(x).zip(weights).for_each(|((sum, x), weight)| *sum += x * weight);
+            }
+        } else {
+            for (sums, x) in sums.chunks_exact_mut(channels).zip(x.chunks(apart)) {
+                sums.iter_mut().zip(x).zip(weights).for_each(|((sum, x), weight)| *sum += x * weight);
+            }
         }
     }
 }
 
 for_each_path! {
-    /// `sums += a * b`, value by value.
-    fn add_products(sums: &mut [f32], a: &[f32], b: &[f32]) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
+    /// `sums += x * dy`, summed over the pixels of a line; those of `x` start `apart` from each other.
+    fn add_products(sums: &mut [f32], x: &[f32], apart: usize, dy: &[f32], channels: usize) {
+        if apart == channels {
+            for (x, dy) in x.chunks(sums.len()).zip(dy.chunks(sums.len())) {
+                sums.iter_mut().zip(x).zip(dy).for_each(|((sum, x), dy)| *sum += x * dy);
+            }
+        } else {
+            for (x, dy) in x.chunks(apart).zip(dy.chunks_exact(channels)) {
+                sums.iter_mut().zip(x).zip(dy).for_each(|((sum, x), dy)| *sum += x * dy);
+            }
+        }
+    }
+}
+
+for_each_path! {
+    /// Writes sums, or adds them to what is there.
+    fn write(to: &mut [f32], sums: &[f32], accumulate: bool) {
+        if accumulate {
+            to.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum);
+        } else {
+            to.copy_from_slice(sums);
         }
     }
 }
