@@ -14,12 +14,12 @@ use stopwatch::Stopwatch;
 
 use crate::architectures::{Architecture, CfgOptions};
 
-/// Multiply-adds beyond which a convolution isn't timed: it is as fast for its size as the same on a smaller map.
-const LARGE: f64 = 1e9;
-/// Numbers read beyond which it isn't either.
-const WIDE: f64 = 12e6;
-/// No layer is faster, in milliseconds: differences of times can be less than nothing.
+/// Milliseconds of a layer whose like on larger maps isn't timed: it is as fast for its size.
+const ENOUGH: f64 = 3.0;
+/// No layer is faster, in milliseconds.
 const LEAST: f64 = 1e-5;
+/// Nor takes less for a number, in nanoseconds: differences of times can be less than nothing.
+const LEAST_NS: f64 = 0.02;
 
 /// A layer that takes this many times as long as the next larger one of its kind is timed again.
 const SUSPECT: f64 = 2.0;
@@ -27,7 +27,7 @@ const SUSPECT: f64 = 2.0;
 const ROUNDS: usize = 2;
 
 /// A relative error of a whole net's predicted time beyond which a profile is no measure of the machine.
-pub const TOLERANCE: f64 = 0.25;
+pub const TOLERANCE: f64 = 0.2;
 
 /// How many times [`measure`] tells its progress.
 #[must_use]
@@ -40,56 +40,53 @@ pub fn points() -> usize {
 /// # Errors
 /// None that a machine can cause.
 pub fn measure(progress: &mut dyn FnMut()) -> Result<Profile> {
-    let mut watch = Stopwatch::new();
+    let watch = Stopwatch::new();
     let mut tables = BTreeMap::new();
     for kind in grid::KINDS {
-        let mut table = time_kind(&mut watch, kind, progress)?;
-        steps::find(&mut watch, kind, &mut table)?;
+        let mut table = time_kind(&watch, kind, progress)?;
+        steps::find(&watch, kind, &mut table)?;
         tables.insert(kind, table);
     }
     let measured = Measured {
         processor: yoloslim_kernels::cpu_path().to_owned(),
         threads: rayon::current_num_threads(),
-        activation_ns: time_activations(&mut watch)?,
+        activation_ns: time_activations(&watch)?,
         tables,
     };
-    let mut profile =
-        Profile { name: "cpu".to_owned(), calibrated: true, timed: Vec::new(), device: Device::Measured(measured) };
-    check(&mut watch, &mut profile)?;
-    Ok(profile)
+    compare(&watch, measured)
 }
 
-/// Times whole nets to see whether the profile predicts them; where it does not, it is marked as uncalibrated.
-fn check(watch: &mut Stopwatch, profile: &mut Profile) -> Result<()> {
-    for (name, architecture, size) in [
-        ("yolov3-tiny", Architecture::YoloV3Tiny, 416),
-        ("yolov4-tiny", Architecture::YoloV4Tiny, 416),
-        ("yolov3", Architecture::YoloV3, 256),
+/// Times whole nets and corrects all layers by what nets take longer than the sum of theirs; where nets disagree about that,
+/// the profile is marked as uncalibrated.
+fn compare(watch: &Stopwatch, measured: Measured) -> Result<Profile> {
+    let mut timed = Vec::new();
+    for (name, architecture, width, size) in [
+        ("yolov3-tiny", Architecture::YoloV3Tiny, 0.5, 416),
+        ("yolov4-tiny", Architecture::YoloV4Tiny, 0.5, 416),
+        ("yolov3", Architecture::YoloV3, 0.5, 256),
+        ("yolov3", Architecture::YoloV3, 0.25, 608),
     ] {
-        let options = CfgOptions { classes: 3, width: 0.5, size: (size, size), anchors: None };
-        let cfg = architecture.cfg(&options)?;
-        let predicted_ms = profile.milliseconds(&Graph::from_cfg(&cfg)?);
+        let cfg = architecture.cfg(&CfgOptions { classes: 3, width, size: (size, size), anchors: None })?;
         let text = String::from_utf8_lossy(&cfg.to_bytes()).into_owned();
-        let (net, measured_ms) = (format!("{name}, half as wide, at {size}"), watch.net(&text)?);
-        profile.calibrated &= (predicted_ms / measured_ms - 1.0).abs() <= TOLERANCE;
-        profile.timed.push(TimedNet { net, measured_ms, predicted_ms });
+        let (net, measured_ms) = (format!("{name}, {width} as wide, at {size}"), watch.net(&text)?);
+        timed.push(TimedNet { net, measured_ms, predicted_ms: measured.milliseconds(&Graph::from_cfg(&cfg)?) });
     }
-    Ok(())
+    let longer: f64 = timed.iter().map(|net| (net.measured_ms / net.predicted_ms).ln()).sum();
+    let factor = (longer / timed.len() as f64).exp();
+    timed.iter_mut().for_each(|net| net.predicted_ms *= factor);
+    let calibrated = timed.iter().all(|net| (net.predicted_ms / net.measured_ms - 1.0).abs() <= TOLERANCE);
+    Ok(Profile { name: "cpu".to_owned(), calibrated, timed, device: Device::Measured(measured.slower(factor)) })
 }
 
-fn time_kind(watch: &mut Stopwatch, kind: Kind, progress: &mut dyn FnMut()) -> Result<Table> {
+fn time_kind(watch: &Stopwatch, kind: Kind, progress: &mut dyn FnMut()) -> Result<Table> {
     let axes = grid::axes(kind);
     let mut ms: Vec<f64> = Vec::new();
     for sizes in grid_points(&axes) {
-        let (macs, reads) = grid::work(kind, &sizes);
         let side = axes.last().map_or(&[][..], |axis| &axis.at);
         let place = ms.len() % side.len();
-        let time = if place > 0 && (macs > LARGE || reads > WIDE) {
-            ms[ms.len() - 1] * (side[place] / side[place - 1]).powi(2)
-        } else {
-            time(watch, kind, &sizes)?
-        };
-        ms.push(time);
+        let smaller = ms.last().filter(|smaller| place > 0 && (**smaller > ENOUGH || !grid::is_timed(kind, &sizes)));
+        let scaled = smaller.map(|smaller| smaller * (side[place] / side[place - 1]).powi(2));
+        ms.push(scaled.map_or_else(|| time(watch, kind, &sizes), Ok)?);
         progress();
     }
     let mut table = Table { axes, ms };
@@ -117,12 +114,12 @@ fn time_again(table: &mut Table, time: &mut dyn FnMut(&[f64]) -> Result<f64>) ->
 }
 
 /// Milliseconds of one layer.
-fn time(watch: &mut Stopwatch, kind: Kind, sizes: &[f64]) -> Result<f64> {
+fn time(watch: &Stopwatch, kind: Kind, sizes: &[f64]) -> Result<f64> {
     let sample = grid::sample(kind, sizes);
     if kind == Kind::Shortcut {
         // Inference adds on the way of the convolution before: only the difference shows what that takes.
         let without = sample.cfg.split("[shortcut]").next().unwrap_or_default();
-        return Ok((watch.net(&sample.cfg)? - watch.net(without)?).max(LEAST));
+        return Ok(watch.difference(&sample.cfg, without)?.max(LEAST_NS * 1e-6 * sizes.iter().product::<f64>()));
     }
     Ok(watch.layer(&sample.cfg, sample.layer)?.max(LEAST))
 }
@@ -136,10 +133,10 @@ fn grid_points(axes: &[Axis]) -> Vec<Vec<f64>> {
 }
 
 /// What each activation takes longer than leaky, in nanoseconds a number.
-fn time_activations(watch: &mut Stopwatch) -> Result<BTreeMap<String, f64>> {
+fn time_activations(watch: &Stopwatch) -> Result<BTreeMap<String, f64>> {
     const SIDE: usize = 96;
     const FILTERS: usize = 64;
-    let mut time = |activation: Activation| {
+    let time = |activation: Activation| {
         let name = activation.name();
         let net = format!("[net]\nwidth={SIDE}\nheight={SIDE}\nchannels=8\n");
         watch.layer(&format!("{net}[convolutional]\nfilters={FILTERS}\nactivation={name}\n"), 0)

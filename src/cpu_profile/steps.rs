@@ -7,8 +7,8 @@ use yoloslim_core::cost::profile::{Kind, Table};
 use super::stopwatch::Stopwatch;
 use super::time;
 
-/// Steps that vectors have, and tiles of a 3x3 convolution.
-const STEPS: [usize; 4] = [1, 4, 8, 16];
+/// Steps that vectors have, and tiles of a 3x3 convolution. The grid's sizes are multiples of them.
+const STEPS: [usize; 3] = [1, 4, 8];
 /// Channels between them.
 const CHANNELS: [f64; 6] = [17.0, 20.0, 25.0, 33.0, 40.0, 44.0];
 /// Sides between them.
@@ -17,7 +17,7 @@ const SIDES: [f64; 5] = [13.0, 15.0, 19.0, 26.0, 30.0];
 const CLEARLY: f64 = 0.5;
 
 /// Sets the steps of a table's axes to those that predict best what lies between.
-pub fn find(watch: &mut Stopwatch, kind: Kind, table: &mut Table) -> Result<()> {
+pub fn find(watch: &Stopwatch, kind: Kind, table: &mut Table) -> Result<()> {
     match kind {
         Kind::Conv1x1 | Kind::Conv3x3 | Kind::Conv3x3Strided => {
             choose(watch, kind, table, 1, &CHANNELS.map(|filters| vec![64.0, filters, 24.0]))?;
@@ -34,7 +34,7 @@ pub fn find(watch: &mut Stopwatch, kind: Kind, table: &mut Table) -> Result<()> 
 }
 
 /// Chooses the step of one axis by the times of `points`.
-fn choose(watch: &mut Stopwatch, kind: Kind, table: &mut Table, axis: usize, points: &[Vec<f64>]) -> Result<()> {
+fn choose(watch: &Stopwatch, kind: Kind, table: &mut Table, axis: usize, points: &[Vec<f64>]) -> Result<()> {
     let mut timed = Vec::new();
     for sizes in points {
         timed.push((time(watch, kind, sizes)?, sizes));

@@ -1,17 +1,19 @@
-//! The time of one layer as it is inside of a net: its input was just written, its weights were not used since the last
-//! image.
+//! The time of one layer as it is inside of a net: its input was just written by the layer before, while weights and maps of
+//! others were read since the last image.
 
 use std::time::Instant;
 
 use rayon::prelude::*;
 use yoloslim_core::darknet::Cfg;
-use yoloslim_core::{Network, Result};
+use yoloslim_core::{Network, Result, cost};
 
 use crate::model::Predictor;
 
-/// Numbers that are written between two runs, 4 MB, so that weights are no longer in the caches of a core. Layers of
-/// small nets find theirs in the shared cache, so that is left alone: with 64 MB they are predicted 15 % too slow.
-const FLUSHED: usize = 1 << 20;
+/// Times the weights of a layer that are read before it is run again: those of other layers, in a net of many like it. So
+/// small nets find theirs in a cache and large ones do not. Of maps, whose buffers are used again, as many as the layer has.
+const OTHERS: usize = 20;
+/// Numbers of others at most, 64 MB: more than a cache holds for one of many users of a machine.
+const MOST: usize = 1 << 24;
 /// Runs of a layer: no fewer, and no more.
 const RUNS: std::ops::RangeInclusive<usize> = 3..=15;
 /// Runs end after this many seconds.
@@ -19,18 +21,77 @@ const PATIENCE: f64 = 0.04;
 
 /// Times layers.
 pub struct Stopwatch {
-    flushed: Vec<f32>,
+    others: Vec<f32>,
 }
 
 impl Stopwatch {
     pub fn new() -> Self {
-        Self { flushed: vec![0.0; FLUSHED] }
+        Self { others: vec![0.5; MOST] }
     }
 
     /// The median time of layer `layer` of a net with random weights, in milliseconds. Layers that inference would
     /// fuse into others are run by themselves.
-    pub fn layer(&mut self, cfg: &str, layer: usize) -> Result<f64> {
-        self.median(cfg, |predictor, image| {
+    pub fn layer(&self, cfg: &str, layer: usize) -> Result<f64> {
+        Ok(medians(&mut [Timed::new(cfg)?], |net| net.layer(&self.others, layer))[0])
+    }
+
+    /// The median time of the whole net, image after image.
+    pub fn net(&self, cfg: &str) -> Result<f64> {
+        Ok(medians(&mut [Timed::new(cfg)?], Timed::whole)[0])
+    }
+
+    /// How much longer a net takes than another. They take turns, for a machine's speed changes.
+    pub fn difference(&self, longer: &str, shorter: &str) -> Result<f64> {
+        let medians = medians(&mut [Timed::new(longer)?, Timed::new(shorter)?], Timed::whole);
+        Ok(medians[0] - medians[1])
+    }
+}
+
+/// The median time of each net, in milliseconds, by what `run` gives in seconds.
+fn medians(nets: &mut [Timed], mut run: impl FnMut(&mut Timed) -> f64) -> Vec<f64> {
+    for net in &mut *nets {
+        run(net); // Fills the buffers.
+    }
+    let (start, mut rounds) = (Instant::now(), Vec::with_capacity(*RUNS.end()));
+    while rounds.len() < *RUNS.start() || start.elapsed().as_secs_f64() < PATIENCE && rounds.len() < *RUNS.end() {
+        rounds.push(nets.iter_mut().map(&mut run).collect::<Vec<f64>>());
+    }
+    let median = |net: usize| {
+        let mut times: Vec<f64> = rounds.iter().map(|round| round[net]).collect();
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2] * 1e3
+    };
+    (0..nets.len()).map(median).collect()
+}
+
+/// A net to time.
+struct Timed {
+    predictor: Predictor,
+    image: Vec<f32>,
+    /// Numbers of others that are read before it.
+    others: usize,
+}
+
+impl Timed {
+    fn new(cfg: &str) -> Result<Self> {
+        let network = Network::initialise(Cfg::parse(cfg.as_bytes())?, 0)?;
+        let predictor = Predictor::new(&network);
+        let image = vec![0.5; predictor.input().len()];
+        let maps: usize = network.graph.layers.iter().map(|layer| layer.shape.len()).sum();
+        let others = (OTHERS * cost::parameters(&network.graph) + maps).min(MOST);
+        Ok(Self { predictor, image, others })
+    }
+
+    fn whole(&mut self) -> f64 {
+        self.after(&[], |predictor, image| {
+            let start = Instant::now();
+            predictor.heads(image, 1);
+            start.elapsed().as_secs_f64()
+        })
+    }
+
+    fn layer(&mut self, others: &[f32], layer: usize) -> f64 {
+        self.after(others, |predictor, image| {
             let (mut last, mut took) = (Instant::now(), 0.0);
             predictor.heads_observed(image, 1, &mut |index, _| {
                 if index == layer {
@@ -42,29 +103,14 @@ impl Stopwatch {
         })
     }
 
-    /// The median time of the whole net.
-    pub fn net(&mut self, cfg: &str) -> Result<f64> {
-        self.median(cfg, |predictor, image| {
-            let start = Instant::now();
-            predictor.heads(image, 1);
-            start.elapsed().as_secs_f64()
+    /// Runs the net after numbers of others were read, on threads that are awake as they are inside of a net.
+    fn after(&mut self, others: &[f32], run: impl FnOnce(&mut Predictor, &[f32]) -> f64 + Send) -> f64 {
+        yoloslim_kernels::awake(|| {
+            let sum: f32 =
+                others[..self.others.min(others.len())].par_chunks(4096).map(|part| part.iter().sum::<f32>()).sum();
+            std::hint::black_box(sum);
+            self.image.par_chunks_mut(4096).for_each(|part| part.fill(0.5));
+            run(&mut self.predictor, &self.image)
         })
-    }
-
-    fn median(&mut self, cfg: &str, mut run: impl FnMut(&mut Predictor, &[f32]) -> f64) -> Result<f64> {
-        let network = Network::initialise(Cfg::parse(cfg.as_bytes())?, 0)?;
-        let mut predictor = Predictor::new(&network);
-        let mut image = vec![0.5; predictor.input().len()];
-        run(&mut predictor, &image);
-        let (start, mut times) = (Instant::now(), Vec::with_capacity(*RUNS.end()));
-        let goes_on = |runs: usize| start.elapsed().as_secs_f64() < PATIENCE && runs < *RUNS.end();
-        while times.len() < *RUNS.start() || goes_on(times.len()) {
-            // By all threads, so that none has fallen asleep when the layer begins.
-            self.flushed.par_chunks_mut(4096).for_each(|part| part.iter_mut().for_each(|v| *v += 1.0));
-            image.par_chunks_mut(4096).for_each(|part| part.fill(0.5));
-            times.push(run(&mut predictor, &image));
-        }
-        times.sort_by(f64::total_cmp);
-        Ok(times[times.len() / 2] * 1e3)
     }
 }

@@ -124,3 +124,34 @@ fn readers(graph: &Graph, program: &Program) -> Vec<usize> {
     }
     readers
 }
+
+#[cfg(test)]
+mod tests {
+    use yoloslim_core::cost::profile::Query;
+
+    use super::*;
+    use crate::architectures::{Architecture as A, CfgOptions};
+
+    /// Profiles of this machine leave out what is fused, in a crate that does not know how nets are run.
+    #[test]
+    fn fused_pools_and_upsamplings_are_those_without_a_time_of_their_own() {
+        let mut fused = 0;
+        for architecture in [A::YoloV3, A::YoloV3Spp, A::YoloV3Tiny, A::YoloV4, A::YoloV4Tiny] {
+            let options = CfgOptions { classes: 3, width: 0.25, size: (160, 160), anchors: None };
+            let graph = Graph::from_cfg(&architecture.cfg(&options).unwrap()).unwrap();
+            let fusion = Fusion::new(&graph, &Program::new(&graph));
+            for (layer, l) in graph.layers.iter().enumerate() {
+                if let Op::MaxPool(_) | Op::Upsample { .. } = l.op {
+                    assert_eq!(
+                        Query::of(&graph, layer).is_none(),
+                        fusion.done_elsewhere(layer),
+                        "{architecture:?} {}",
+                        l.place
+                    );
+                    fused += usize::from(fusion.done_elsewhere(layer));
+                }
+            }
+        }
+        assert!(fused > 5, "{fused}");
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Table;
-use crate::graph::{Activation, Convolution, Graph, Op};
+use crate::graph::{Activation, Convolution, Graph, Layer, MaxPool, Op, Source};
 use crate::{Error, Result};
 
 /// The times of a machine.
@@ -66,10 +66,14 @@ pub struct Query {
 }
 
 impl Query {
-    /// What `layer` asks for; none for layers that only name a map that is there already.
+    /// What `layer` asks for; none for layers that only name a map that is there already, or that inference computes on
+    /// the way of another.
     #[must_use]
     pub fn of(graph: &Graph, layer: usize) -> Option<Self> {
         let l = &graph.layers[layer];
+        if on_the_way(graph, layer) {
+            return None;
+        }
         let written = l.shape.len() as f64;
         let simple = |kind| Some(Self { kind, sizes: vec![written], times: 1.0 });
         match &l.op {
@@ -112,6 +116,24 @@ impl Query {
     }
 }
 
+/// Whether this machine's inference pools in the convolution before, or leaves an upsampling to the concatenation after.
+fn on_the_way(graph: &Graph, layer: usize) -> bool {
+    let l = &graph.layers[layer];
+    let readers = |of: usize| graph.layers.iter().filter(move |l| l.inputs.contains(&Source::Layer(of)));
+    match (&l.op, l.inputs[0]) {
+        (Op::MaxPool(MaxPool { size: 2, stride_y: 2, stride_x: 2, padding: 0 | 1 }), Source::Layer(before)) => {
+            let Layer { op, shape, .. } = &graph.layers[before];
+            let halves = shape.width.is_multiple_of(2) && shape.height.is_multiple_of(2);
+            halves && matches!(op, Op::Convolution(_)) && readers(before).count() == 1
+        }
+        (Op::Upsample { .. }, _) => {
+            let joins = |reader: &Layer| matches!(reader.op, Op::Route { groups: 1, .. }) && reader.inputs.len() > 1;
+            readers(layer).count() == 1 && readers(layer).all(joins)
+        }
+        _ => false,
+    }
+}
+
 impl Measured {
     /// Milliseconds of one layer for one image; 0 for a kind that was not measured.
     #[must_use]
@@ -128,6 +150,20 @@ impl Measured {
         };
         let more = self.activation_ns.get(activation.name()).copied().unwrap_or(0.0);
         table + more * l.shape.len() as f64 * 1e-6
+    }
+
+    /// Milliseconds of all layers for one image.
+    #[must_use]
+    pub fn milliseconds(&self, graph: &Graph) -> f64 {
+        (0..graph.layers.len()).map(|layer| self.layer_ms(graph, layer)).sum()
+    }
+
+    /// The same machine where everything takes `factor` times as long.
+    #[must_use]
+    pub fn slower(mut self, factor: f64) -> Self {
+        self.tables.values_mut().flat_map(|table| &mut table.ms).for_each(|ms| *ms *= factor);
+        self.activation_ns.values_mut().for_each(|ns| *ns *= factor);
+        self
     }
 
     /// Checks every table.
@@ -210,6 +246,7 @@ mod tests {
             ("[avgpool]\n".to_owned(), Some((Kind::AveragePool, vec![256.0], 1.0))),
             (format!("{c}{c}{c}[shortcut]\nfrom=0,1\n"), Some((Kind::Shortcut, vec![384.0], 2.0))),
             (format!("{c}[upsample]\n"), Some((Kind::Upsample, vec![1536.0], 1.0))),
+            (format!("{c}[maxpool]\nsize=2\nstride=2\n"), None),
             (format!("{c}[route]\nlayers=0\n"), None),
             (format!("{c}[route]\nlayers=0\ngroups=2\n"), Some((Kind::Route, vec![192.0], 1.0))),
             ("[reorg]\nstride=2\n".to_owned(), Some((Kind::Reorg, vec![256.0], 1.0))),
@@ -236,6 +273,7 @@ mod tests {
         let net = graph("[convolutional]\nfilters=6\nactivation=mish\n[convolutional]\nfilters=6\nactivation=leaky\n");
         assert!((measured.layer_ms(&net, 0) - (0.5 + 0.384)).abs() < 1e-9);
         assert!((measured.layer_ms(&net, 1) - 0.5).abs() < 1e-9);
+        assert!((measured.clone().slower(3.0).milliseconds(&net) - 3.0 * (0.5 + 0.384 + 0.5)).abs() < 1e-9);
         let table = measured.tables.remove(&Kind::Conv1x1).unwrap();
         measured.tables.insert(Kind::Reorg, table);
         assert!(measured.check().unwrap_err().to_string().starts_with("reorg: has other axes"));
