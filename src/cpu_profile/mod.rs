@@ -63,8 +63,8 @@ fn compare(watch: &Stopwatch, measured: Measured) -> Result<Profile> {
     for (name, architecture, width, size) in [
         ("yolov3-tiny", Architecture::YoloV3Tiny, 0.5, 416),
         ("yolov4-tiny", Architecture::YoloV4Tiny, 0.5, 416),
-        ("yolov3", Architecture::YoloV3, 0.5, 256),
-        ("yolov3", Architecture::YoloV3, 0.25, 608),
+        ("yolov3", Architecture::YoloV3, 0.5, 416),
+        ("yolov3", Architecture::YoloV3, 0.5, 608),
     ] {
         let cfg = architecture.cfg(&CfgOptions { classes: 3, width, size: (size, size), anchors: None })?;
         let text = String::from_utf8_lossy(&cfg.to_bytes()).into_owned();

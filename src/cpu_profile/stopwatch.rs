@@ -15,9 +15,11 @@ const OTHERS: usize = 20;
 /// Numbers of others at most, 64 MB: more than a cache holds for one of many users of a machine.
 const MOST: usize = 1 << 24;
 /// Runs of a layer: no fewer, and no more.
-const RUNS: std::ops::RangeInclusive<usize> = 3..=15;
+const RUNS: std::ops::RangeInclusive<usize> = 4..=15;
 /// Runs end after this many seconds.
 const PATIENCE: f64 = 0.04;
+/// Runs of a whole net.
+const NET_RUNS: usize = 15;
 
 /// Times layers.
 pub struct Stopwatch {
@@ -29,39 +31,34 @@ impl Stopwatch {
         Self { others: vec![0.5; MOST] }
     }
 
-    /// The median time of layer `layer` of a net with random weights, in milliseconds. Layers that inference would
-    /// fuse into others are run by themselves.
+    /// The least time of layer `layer` of a net with random weights, in milliseconds, for what else a machine does only adds
+    /// to it. Layers that inference would fuse into others are run by themselves.
     pub fn layer(&self, cfg: &str, layer: usize) -> Result<f64> {
-        Ok(medians(&mut [Timed::new(cfg)?], |net| net.layer(&self.others, layer))[0])
+        let mut net = Timed::new(cfg)?;
+        net.layer(&self.others, layer); // Fills the buffers.
+        let (start, mut runs, mut least) = (Instant::now(), 0, f64::INFINITY);
+        while runs < *RUNS.start() || start.elapsed().as_secs_f64() < PATIENCE && runs < *RUNS.end() {
+            (runs, least) = (runs + 1, least.min(net.layer(&self.others, layer)));
+        }
+        Ok(least * 1e3)
     }
 
-    /// The median time of the whole net, image after image.
+    /// The median time of a whole net, image after image, as people time them.
     pub fn net(&self, cfg: &str) -> Result<f64> {
-        Ok(medians(&mut [Timed::new(cfg)?], Timed::whole)[0])
-    }
-
-    /// How much longer a net takes than another. They take turns, for a machine's speed changes.
-    pub fn difference(&self, longer: &str, shorter: &str) -> Result<f64> {
-        let medians = medians(&mut [Timed::new(longer)?, Timed::new(shorter)?], Timed::whole);
-        Ok(medians[0] - medians[1])
-    }
-}
-
-/// The median time of each net, in milliseconds, by what `run` gives in seconds.
-fn medians(nets: &mut [Timed], mut run: impl FnMut(&mut Timed) -> f64) -> Vec<f64> {
-    for net in &mut *nets {
-        run(net); // Fills the buffers.
-    }
-    let (start, mut rounds) = (Instant::now(), Vec::with_capacity(*RUNS.end()));
-    while rounds.len() < *RUNS.start() || start.elapsed().as_secs_f64() < PATIENCE && rounds.len() < *RUNS.end() {
-        rounds.push(nets.iter_mut().map(&mut run).collect::<Vec<f64>>());
-    }
-    let median = |net: usize| {
-        let mut times: Vec<f64> = rounds.iter().map(|round| round[net]).collect();
+        let mut net = Timed::new(cfg)?;
+        net.whole();
+        let mut times = [0.0; NET_RUNS].map(|_| net.whole());
         times.sort_by(f64::total_cmp);
-        times[times.len() / 2] * 1e3
-    };
-    (0..nets.len()).map(median).collect()
+        Ok(times[NET_RUNS / 2] * 1e3)
+    }
+
+    /// How much longer the least time of a net is than that of another. They take turns, for a machine's speed changes.
+    pub fn difference(&self, longer: &str, shorter: &str) -> Result<f64> {
+        let [mut longer, mut shorter] = [Timed::new(longer)?, Timed::new(shorter)?];
+        let runs = [0; NET_RUNS].map(|_| [longer.whole(), shorter.whole()]);
+        let least = |net: usize| runs.iter().map(|run| run[net]).fold(f64::INFINITY, f64::min);
+        Ok((least(0) - least(1)) * 1e3)
+    }
 }
 
 /// A net to time.
