@@ -39,24 +39,38 @@ impl<T> DerefMut for Buffer<T> {
     }
 }
 
+/// Which of the free buffers that are large enough is used.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Choice {
+    /// The smallest: the least memory, which training is short of.
+    Smallest,
+    /// That which was used last, for it is the most likely to be in a cache.
+    Latest,
+}
+
 /// Free buffers by the size of their memory.
-#[derive(Default)]
 pub(super) struct Pool<T> {
-    free: BTreeMap<usize, Vec<Buffer<T>>>,
+    choice: Choice,
+    /// With a number that tells when each was given back, the last one of a size at the end.
+    free: BTreeMap<usize, Vec<(u64, Buffer<T>)>>,
+    given: u64,
 }
 
 impl<T: Copy + Default> Pool<T> {
+    pub fn new(choice: Choice) -> Self {
+        Self { choice, free: BTreeMap::new(), given: 0 }
+    }
+
     /// A buffer of `len` numbers of any value.
     pub fn take(&mut self, len: usize) -> Buffer<T> {
         // A buffer up to twice the size serves; a larger one is kept for what needs it.
-        let fitting = self.free.range(len..=len * 2).next().map(|(&size, _)| size);
-        let Some(size) = fitting else { return vec![T::default(); len].into() };
-        let shelf = self.free.get_mut(&size);
-        let buffer = shelf.and_then(Vec::pop);
-        if self.free.get(&size).is_some_and(Vec::is_empty) {
-            self.free.remove(&size);
-        }
-        buffer.map_or_else(|| vec![T::default(); len].into(), |buffer| Buffer { len, ..buffer })
+        let mut fitting = self.free.range_mut(len..=len * 2).map(|(_, shelf)| shelf).filter(|shelf| !shelf.is_empty());
+        let chosen = match self.choice {
+            Choice::Smallest => fitting.next(),
+            Choice::Latest => fitting.max_by_key(|shelf| shelf.last().map(|(given, _)| *given)),
+        };
+        let buffer = chosen.and_then(Vec::pop);
+        buffer.map_or_else(|| vec![T::default(); len].into(), |(_, buffer)| Buffer { len, ..buffer })
     }
 
     /// A buffer of `len` zeros.
@@ -69,7 +83,8 @@ impl<T: Copy + Default> Pool<T> {
     /// Takes a buffer back.
     pub fn give(&mut self, buffer: Buffer<T>) {
         if !buffer.memory.is_empty() {
-            self.free.entry(buffer.memory.len()).or_default().push(buffer);
+            self.given += 1;
+            self.free.entry(buffer.memory.len()).or_default().push((self.given, buffer));
         }
     }
 }
@@ -80,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_buffer_serves_again_for_as_few_as_half_of_its_numbers_and_as_many_as_it_had() {
-        let mut pool = Pool::<f32>::default();
+        let mut pool = Pool::<f32>::new(Choice::Smallest);
         let whole = pool.take(8);
         let place = whole.as_ptr();
         pool.give(whole);
@@ -92,5 +107,16 @@ mod tests {
         let whole = pool.take(8);
         assert_eq!((whole.len(), whole.as_ptr()), (8, place));
         assert_eq!(Vec::from(pool.zeros(2)), [0.0; 2]);
+    }
+
+    #[test]
+    fn of_two_buffers_the_smaller_or_the_later_one_is_used() {
+        for (choice, wanted) in [(Choice::Smallest, 0), (Choice::Latest, 1)] {
+            let mut pool = Pool::<f32>::new(choice);
+            let buffers = [pool.take(5), pool.take(6)];
+            let places = [buffers[0].as_ptr(), buffers[1].as_ptr()];
+            buffers.into_iter().for_each(|buffer| pool.give(buffer));
+            assert_eq!(pool.take(4).as_ptr(), places[wanted], "{choice:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use yoloslim_kernels::{self as k, ConvShape, Epilogue, PackedConv, Scratch};
 use super::forward::{self, Aside};
 use super::fusion::Fusion;
 use super::kernels;
-use super::pool::{Buffer, Pool};
+use super::pool::{Buffer, Choice, Pool};
 use super::program::Program;
 
 /// The map of a layer: of one that a `[yolo]` layer reads, mostly, before any decoding.
@@ -108,7 +108,7 @@ impl Predictor {
         }
         let program = Program::new(&graph);
         let fusion = Fusion::new(&graph, &program);
-        Self { graph, program, fusion, convolutions, pool: Pool::default(), scratch: Scratch::default() }
+        Self { graph, program, fusion, convolutions, pool: Pool::new(Choice::Latest), scratch: Scratch::default() }
     }
 
     /// The shape of one input image.

@@ -10,7 +10,7 @@ use yoloslim_core::{Network, Result};
 use yoloslim_kernels::Scratch;
 
 use super::layout::{ConvSlots, Layout};
-use super::pool::Pool;
+use super::pool::{Choice, Pool};
 use super::program::Program;
 use super::rounding::Rounding;
 use super::segments::Segments;
@@ -66,8 +66,8 @@ impl TrainNet {
             graphs: HashMap::new(),
             segments: Segments::new(&graph, &program, segments),
             program,
-            pool: Pool::default(),
-            places: Pool::default(),
+            pool: Pool::new(Choice::Smallest),
+            places: Pool::new(Choice::Smallest),
             scratch: Scratch::default(),
             momentum: MOMENTUM,
             together: None,
