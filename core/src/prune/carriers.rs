@@ -44,11 +44,18 @@ impl Readers {
         Self(readers)
     }
 
-    /// The classes to keep as carriers when those for which `removed` holds go. `worth` breaks ties: the class
-    /// worth least is given up.
+    /// The classes to keep as carriers when those for which `removed` holds go, beside those that are carriers already. `worth`
+    /// breaks ties: the class worth least is given up.
     #[must_use]
-    pub fn carriers(&self, removed: &[bool], worth: impl Fn(ClassId) -> (f32, f32)) -> Vec<ClassId> {
-        let mut open: Vec<&Reader> = self.0.iter().filter(|r| r.shown(removed) > NEGLIGIBLE).collect();
+    pub fn carriers(
+        &self,
+        removed: &[bool],
+        carries: impl Fn(ClassId) -> bool,
+        worth: impl Fn(ClassId) -> (f32, f32),
+    ) -> Vec<ClassId> {
+        let served = |reader: &Reader| reader.list.iter().any(|id| carries(*id));
+        let is_open = |reader: &&Reader| reader.shown(removed) > NEGLIGIBLE && !served(reader);
+        let mut open: Vec<&Reader> = self.0.iter().filter(is_open).collect();
         let mut carriers = Vec::new();
         while !open.is_empty() {
             let Some(carrier) = most_served(&open, removed, &worth) else { break };

@@ -1,5 +1,5 @@
 //! From the classes that score low to the classes that can go: floors, carriers, equal groups and multiples hold
-//! some of them. Classes are only ever brought back, so this ends.
+//! some of them. Where multiples are rounded down a few more go, at first; then classes are only ever brought back, so this ends.
 
 use super::carriers::Readers;
 use super::channels::{Channels, ClassId};
@@ -106,9 +106,13 @@ impl Limits {
             None => Fate::Scores,
         };
         let mut fates: Vec<Fate> = self.held.iter().zip(low).map(fate).collect();
+        self.round_down(&mut fates);
         for (list, floor) in &self.floors {
             self.bring_back(&mut fates, list, *floor, Reason::Floor);
         }
+        self.choose_carriers(&mut fates);
+        // A carrier beside a whole multiple would bring back the rest of another.
+        self.round_down(&mut fates);
         self.choose_carriers(&mut fates);
         while self.even_out(&mut fates) | self.round_up(&mut fates) {}
         self.release_carriers(&mut fates);
@@ -144,6 +148,21 @@ impl Limits {
         changed
     }
 
+    /// Lets what a list has in excess of a multiple go where that is less than half of one: rounded up alone, narrow layers
+    /// would take the room of wide ones. What other lists need comes back later.
+    fn round_down(&self, fates: &mut [Fate]) {
+        for list in &self.rounded {
+            let kept = list.iter().filter(|id| fates[**id].is_kept()).count();
+            let excess = kept % self.multiple_of;
+            if kept == list.len() || kept < self.multiple_of || 2 * excess >= self.multiple_of {
+                continue;
+            }
+            let mut least: Vec<ClassId> = list.iter().copied().filter(|id| fates[*id] == Fate::Scores).collect();
+            least.sort_by(|a, b| self.worth[*a].partial_cmp(&self.worth[*b]).unwrap_or(a.cmp(b)).then(a.cmp(b)));
+            least.into_iter().take(excess).for_each(|id| fates[id] = Fate::Goes);
+        }
+    }
+
     fn round_up(&self, fates: &mut [Fate]) -> bool {
         let mut changed = false;
         for list in &self.rounded {
@@ -156,7 +175,8 @@ impl Limits {
 
     fn choose_carriers(&self, fates: &mut [Fate]) {
         let removed: Vec<bool> = fates.iter().map(|f| *f == Fate::Goes).collect();
-        for carrier in self.readers.carriers(&removed, |id| self.worth[id]) {
+        let carries = |id: ClassId| fates[id] == Fate::Carries;
+        for carrier in self.readers.carriers(&removed, carries, |id| self.worth[id]) {
             fates[carrier] = Fate::Carries;
         }
     }

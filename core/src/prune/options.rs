@@ -33,8 +33,8 @@ pub struct PruneOptions {
     /// Share of every convolution's filters that stays at least; never fewer than one filter stays. One threshold for the
     /// whole net leaves some layers with a handful of filters, which fine-tuning can't see through.
     pub min_keep: f64,
-    /// The filters of every convolution (of each of its groups) are rounded up to a multiple of this, as far as the
-    /// layer has that many. A target in operations, parameters or milliseconds holds after rounding.
+    /// The filters of every convolution that loses some (of each of its groups) are rounded to the nearest multiple of this that
+    /// is not 0, as far as the layer has that many. A target in operations, parameters or milliseconds holds after rounding.
     pub multiple_of: usize,
 }
 

@@ -20,7 +20,7 @@ pub enum Reason {
     Floor,
     /// Groups of a grouped route or convolution must stay equally wide.
     Balance,
-    /// The layer's filters are rounded up to a multiple.
+    /// The layer's filters fill up a multiple.
     Multiple,
     /// The budget is met without it.
     BudgetMet,

@@ -132,6 +132,9 @@ impl Selection<'_> {
             (low, best) = self.exchange(count, low, best, budgets);
         }
         for candidate in gone.iter().filter(|c| !low[c.class]) {
+            if !best[candidate.class].is_kept() {
+                continue; // What rounding down takes of a layer.
+            }
             best[candidate.class] = Fate::Stays(Reason::BudgetMet);
         }
         best

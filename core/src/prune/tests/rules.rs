@@ -11,14 +11,14 @@ use crate::prune::{
 use crate::{cost, reference};
 
 /// `[convolutional]` with normalisation.
-fn conv(filters: usize, size: usize, more: &str) -> String {
+pub(super) fn conv(filters: usize, size: usize, more: &str) -> String {
     format!("[convolutional]\nbatch_normalize=1\nfilters={filters}\nsize={size}\npad=1\nactivation=leaky\n{more}")
 }
 
 const HEAD: &str = "[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nmask=0\nanchors=4,4\nclasses=1\n";
 
 /// A net of `layers` and a head, the gammas of some layers given, all betas zero (so that nothing is left behind).
-fn net(layers: &str, gammas: &[(usize, &[f32])]) -> Network {
+pub(super) fn net(layers: &str, gammas: &[(usize, &[f32])]) -> Network {
     let text = format!("[net]\nwidth=8\nheight=8\n{layers}{HEAD}");
     let mut network = Network::initialise(Cfg::parse(text.as_bytes()).unwrap(), 3).unwrap();
     for (layer, values) in gammas {
@@ -28,7 +28,7 @@ fn net(layers: &str, gammas: &[(usize, &[f32])]) -> Network {
 }
 
 /// Raw gammas, so that what is worth more can be seen from them.
-fn options(share: f64) -> PruneOptions {
+pub(super) fn options(share: f64) -> PruneOptions {
     let normalise = Some(Normalise::None);
     PruneOptions { target: Target::Channels(share), min_keep: 0.0, normalise, ..PruneOptions::default() }
 }
@@ -38,7 +38,7 @@ fn kept(plan: &PrunePlan) -> Vec<(usize, Vec<usize>)> {
 }
 
 /// Applies a plan, proves it, and gives the difference in cfg text.
-fn proven(network: &Network, plan: &PrunePlan) -> Network {
+pub(super) fn proven(network: &Network, plan: &PrunePlan) -> Network {
     let pruned = apply(network, plan).unwrap();
     let image: Vec<f32> = (0..network.graph.input.len()).map(|i| ((i * 37 % 101) as f32 / 50.0) - 1.0).collect();
     let (a, b) = (reference::run(&pruned.masked, &image), reference::run(&pruned.compact, &image));
@@ -96,20 +96,6 @@ fn a_layer_keeps_its_floor_by_its_best_filters() {
         let plan = plan(&network, &PruneOptions { min_keep, ..options(0.5) }, &Evidence::default()).unwrap();
         assert_eq!(plan.layers[0].kept, wanted, "{min_keep}");
         assert_eq!(plan.layers[0].stays[&Reason::Floor], wanted, "{min_keep}");
-    }
-}
-
-#[test]
-fn filters_are_rounded_up_to_a_multiple_by_the_best_that_would_go() {
-    let gammas = [0.1, 0.9, 0.3, 0.8, 0.2, 0.7, 0.4, 0.6];
-    let network = net(&(conv(8, 1, "") + &conv(6, 1, "")), &[(0, &gammas), (1, &[5.0; 6])]);
-    for (low, wanted, back) in [(3, vec![0, 1, 2, 3, 4, 5, 6, 7], vec![0, 2, 4]), (6, vec![1, 3, 5, 7], vec![5, 7])] {
-        let share = f64::from(low) / 14.0 + 1e-9;
-        let plan = plan(&network, &PruneOptions { multiple_of: 4, ..options(share) }, &Evidence::default()).unwrap();
-        assert_eq!(plan.layers[0].kept, wanted);
-        assert_eq!(plan.layers[0].stays[&Reason::Multiple], back);
-        // Six is no multiple of four and has nothing to fill it up with: the layer stays whole.
-        assert_eq!(plan.layers[1].kept.len(), 6);
     }
 }
 
