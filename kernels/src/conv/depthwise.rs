@@ -14,13 +14,16 @@ const BLOCK: usize = 4096;
 const PARTS: usize = 16;
 /// Numbers of the widest vector.
 const LANES: usize = 16;
-/// The channels are repeated to a multiple of [`LANES`] if that is not more than this.
+/// Numbers that are worth a loop.
+const ENOUGH: usize = 8 * LANES;
+/// More channels than this are not repeated, beyond [`ENOUGH`], to fill whole vectors.
 const REPEATED: usize = 2048;
 
-/// Numbers of the pixels side by side that fill whole vectors; of one pixel, if those are too many.
+/// Numbers of the pixels side by side that are taken together: they fill whole vectors, if those are not too many.
 fn period(channels: usize) -> usize {
     let pixels = LANES >> channels.trailing_zeros().min(LANES.trailing_zeros());
-    if channels * pixels <= REPEATED { channels * pixels } else { channels }
+    let filled = if channels * pixels <= REPEATED { channels * pixels } else { channels };
+    filled * ENOUGH.div_ceil(filled)
 }
 
 /// Weights as `[tap][pixel][channel]`, the same for each pixel of a period, from `[channel][tap]`.
@@ -36,12 +39,13 @@ pub(crate) fn run(path: Path, grid: &Grid, weights: &[f32], src: &[f32], dst: &m
     let (period, block) = (period(channels), (BLOCK / channels).max(1));
     // Whether the pixels of a line lie side by side in the destination.
     let together = grid.dst_step.1 == 1;
+    let bias: Option<Vec<f32>> = epilogue.bias.map(|bias| bias.iter().copied().cycle().take(period).collect());
     let out = SharedMut::new(dst);
     (0..grid.pixels().div_ceil(block)).into_par_iter().for_each_init(Vec::new, |sums: &mut Vec<f32>, at| {
         for ((image, row), cols) in grid.lines(at * block..grid.pixels().min((at + 1) * block)) {
             sums.resize(cols.len() * channels, 0.0);
-            match epilogue.bias {
-                Some(bias) => sums.chunks_exact_mut(channels).for_each(|sums| sums.copy_from_slice(bias)),
+            match &bias {
+                Some(bias) => sums.chunks_mut(period).for_each(|sums| sums.copy_from_slice(&bias[..sums.len()])),
                 None => sums.fill(0.0),
             }
             for &tap in &grid.taps {
