@@ -94,6 +94,24 @@ on_each_path! {
     pub(crate) fn finish(tile: Finished, out: SharedMut, epilogue: Epilogue) => finish_rows::<Vector>
 }
 
+/// The usual functions by instructions on vectors: loops over arrays are compiled to moves of single values.
+#[inline(always)]
+fn activate<V: Vector>(sums: V, activation: Activation) -> V {
+    match activation {
+        Activation::Linear => sums,
+        // What is added to the product, -0, changes no number.
+        Activation::Leaky => sums.max(sums.mul_add(V::splat(0.1), V::splat(-0.0))),
+        _ => {
+            let mut values = [0.0; NR];
+            // SAFETY: there is room for as many values as the widest vector has.
+            unsafe { sums.store(values.as_mut_ptr()) };
+            values[..V::LANES].iter_mut().for_each(|value| *value = activation.apply(*value));
+            // SAFETY: they are at least as many as lanes.
+            unsafe { V::load(values.as_ptr()) }
+        }
+    }
+}
+
 #[inline(always)]
 fn finish_rows<V: Vector>(tile: Finished, out: SharedMut, epilogue: Epilogue) {
     let (first, width) = (tile.columns.start, tile.columns.len());
@@ -105,12 +123,9 @@ fn finish_rows<V: Vector>(tile: Finished, out: SharedMut, epilogue: Epilogue) {
             for (at, (sums, bias)) in row.chunks_exact(V::LANES).zip(tile.bias.chunks_exact(V::LANES)).enumerate() {
                 let Some(to) = to.get_mut(at * V::LANES..) else { break };
                 let residual = residual.map(|all| &all[at * V::LANES..]);
-                let mut values = [0.0; NR];
-                for ((value, sum), bias) in values.iter_mut().zip(sums).zip(bias) {
-                    *value = ACT.apply(sum + bias);
-                }
-                // SAFETY: there are at least as many values as lanes.
-                let values = unsafe { V::load(values.as_ptr()) };
+                // SAFETY: each has as many values as lanes.
+                let sums = unsafe { V::load(sums.as_ptr()).add(V::load(bias.as_ptr())) };
+                let values = activate::<V>(sums, ACT);
                 // SAFETY: where there are fewer than lanes, their number is given.
                 unsafe {
                     if to.len() >= V::LANES {
