@@ -93,7 +93,9 @@ pub fn sample(kind: Kind, sizes: &[f64]) -> Sample {
         (_, sizes) => {
             let whole = || conv(CHANNELS, "size=1\n");
             let last = sizes.last().copied().unwrap_or(CHANNELS);
-            net(side(last), &[whole(), whole(), "[shortcut]\nfrom=-2\nactivation=linear\n".to_owned()])
+            // As in residual blocks, whose sum reads a map that the convolution before it does not.
+            let narrow = conv(CHANNELS / 4, "size=1\n");
+            net(side(last), &[whole(), narrow, whole(), "[shortcut]\nfrom=-3\nactivation=linear\n".to_owned()])
         }
     }
 }
