@@ -82,16 +82,22 @@ fn time_kind(watch: &Stopwatch, kind: Kind, progress: &mut dyn FnMut()) -> Resul
     let axes = grid::axes(kind);
     let mut ms: Vec<f64> = Vec::new();
     for sizes in grid_points(&axes) {
-        let side = axes.last().map_or(&[][..], |axis| &axis.at);
-        let place = ms.len() % side.len();
+        let last = &axes[axes.len() - 1];
+        let place = ms.len() % last.at.len();
         let smaller = ms.last().filter(|smaller| place > 0 && (**smaller > ENOUGH || !grid::is_timed(kind, &sizes)));
-        let scaled = smaller.map(|smaller| smaller * (side[place] / side[place - 1]).powi(2));
+        let scaled = smaller.map(|smaller| smaller * growth(last, place));
         ms.push(scaled.map_or_else(|| time(watch, kind, &sizes), Ok)?);
         progress();
     }
     let mut table = Table { axes, ms };
     time_again(&mut table, &mut |sizes| time(watch, kind, sizes))?;
     Ok(table)
+}
+
+/// How much more of a map's numbers there are at this place of an axis than at the one before.
+fn growth(axis: &Axis, place: usize) -> f64 {
+    let ratio = axis.at[place] / axis.at[place - 1];
+    if axis.name == "side" { ratio * ratio } else { ratio }
 }
 
 /// Times anew what took longer than a much larger layer: the machine was at something else.
@@ -149,4 +155,20 @@ fn time_activations(watch: &Stopwatch) -> Result<BTreeMap<String, f64>> {
         more.insert(activation.name().to_owned(), ns.max(0.0));
     }
     Ok(more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_grow_with_the_square_of_their_sides_and_with_their_numbers() {
+        let axis = |name: &str| Axis { name: name.to_owned(), step: 1, at: vec![4.0, 8.0, 24.0] };
+        assert_eq!([1, 2].map(|place| growth(&axis("side"), place)), [4.0, 9.0]);
+        assert_eq!([1, 2].map(|place| growth(&axis("numbers"), place)), [2.0, 3.0]);
+        for kind in grid::KINDS {
+            let axes = grid::axes(kind);
+            assert!(["side", "numbers"].contains(&axes[axes.len() - 1].name.as_str()), "{kind:?}");
+        }
+    }
 }
