@@ -59,23 +59,26 @@ pub fn measure(progress: &mut dyn FnMut()) -> Result<Profile> {
 /// Times whole nets and corrects all layers by what nets take longer than the sum of theirs; where nets disagree about that,
 /// the profile is marked as uncalibrated.
 fn compare(watch: &Stopwatch, measured: Measured) -> Result<Profile> {
-    let mut timed = Vec::new();
-    for (name, architecture, width, size) in [
-        ("yolov3-tiny", Architecture::YoloV3Tiny, 0.5, 416),
-        ("yolov4-tiny", Architecture::YoloV4Tiny, 0.5, 416),
-        ("yolov3", Architecture::YoloV3, 0.5, 416),
-        ("yolov3", Architecture::YoloV3, 0.5, 608),
+    let name = "cpu".to_owned();
+    let mut profile = Profile { name, calibrated: true, timed: Vec::new(), device: Device::Measured(measured.clone()) };
+    for (name, architecture, size) in [
+        ("yolov3-tiny", Architecture::YoloV3Tiny, 416),
+        ("yolov4-tiny", Architecture::YoloV4Tiny, 416),
+        ("yolov3", Architecture::YoloV3, 416),
+        ("yolov3", Architecture::YoloV3, 608),
     ] {
-        let cfg = architecture.cfg(&CfgOptions { classes: 3, width, size: (size, size), anchors: None })?;
+        let cfg = architecture.cfg(&CfgOptions { classes: 3, width: 0.5, size: (size, size), anchors: None })?;
         let text = String::from_utf8_lossy(&cfg.to_bytes()).into_owned();
-        let (net, measured_ms) = (format!("{name}, {width} as wide, at {size}"), watch.net(&text)?);
-        timed.push(TimedNet { net, measured_ms, predicted_ms: measured.milliseconds(&Graph::from_cfg(&cfg)?) });
+        let (net, measured_ms) = (format!("{name}, half as wide, at {size}"), watch.net(&text)?);
+        let predicted_ms = profile.milliseconds(&Graph::from_cfg(&cfg)?);
+        profile.timed.push(TimedNet { net, measured_ms, predicted_ms });
     }
-    let longer: f64 = timed.iter().map(|net| (net.measured_ms / net.predicted_ms).ln()).sum();
-    let factor = (longer / timed.len() as f64).exp();
-    timed.iter_mut().for_each(|net| net.predicted_ms *= factor);
-    let calibrated = timed.iter().all(|net| (net.predicted_ms / net.measured_ms - 1.0).abs() <= TOLERANCE);
-    Ok(Profile { name: "cpu".to_owned(), calibrated, timed, device: Device::Measured(measured.slower(factor)) })
+    let longer: f64 = profile.timed.iter().map(|net| (net.measured_ms / net.predicted_ms).ln()).sum();
+    let factor = (longer / profile.timed.len() as f64).exp();
+    profile.timed.iter_mut().for_each(|net| net.predicted_ms *= factor);
+    profile.calibrated = profile.timed.iter().all(|net| (net.predicted_ms / net.measured_ms - 1.0).abs() <= TOLERANCE);
+    profile.device = Device::Measured(measured.slower(factor));
+    Ok(profile)
 }
 
 fn time_kind(watch: &Stopwatch, kind: Kind, progress: &mut dyn FnMut()) -> Result<Table> {

@@ -1,6 +1,8 @@
 //! From the classes that score low to the classes that can go: floors, carriers, equal groups and multiples hold
 //! some of them. Where multiples are rounded down a few more go, at first; then classes are only ever brought back, so this ends.
 
+use std::cmp::Ordering;
+
 use super::carriers::Readers;
 use super::channels::{Channels, ClassId};
 use super::scores::Scores;
@@ -106,17 +108,22 @@ impl Limits {
             None => Fate::Scores,
         };
         let mut fates: Vec<Fate> = self.held.iter().zip(low).map(fate).collect();
-        self.round_down(&mut fates);
-        for (list, floor) in &self.floors {
-            self.bring_back(&mut fates, list, *floor, Reason::Floor);
+        // A carrier beside a whole multiple would bring back the rest of another, so that carriers are counted in a second time.
+        for _ in 0..if self.multiple_of > 1 { 2 } else { 1 } {
+            self.round_down(&mut fates);
+            for (list, floor) in &self.floors {
+                self.bring_back(&mut fates, list, *floor, Reason::Floor);
+            }
+            self.choose_carriers(&mut fates);
         }
-        self.choose_carriers(&mut fates);
-        // A carrier beside a whole multiple would bring back the rest of another.
-        self.round_down(&mut fates);
-        self.choose_carriers(&mut fates);
         while self.even_out(&mut fates) | self.round_up(&mut fates) {}
         self.release_carriers(&mut fates);
         fates
+    }
+
+    /// Which of two classes is worth less.
+    fn compare(&self, a: ClassId, b: ClassId) -> Ordering {
+        self.worth[a].partial_cmp(&self.worth[b]).unwrap_or(Ordering::Equal)
     }
 
     /// Brings the best classes of `list` back until `wanted` of its channels stay; whether any came.
@@ -126,7 +133,7 @@ impl Limits {
             return false;
         }
         let mut gone: Vec<ClassId> = list.iter().copied().filter(|id| !fates[*id].is_kept()).collect();
-        gone.sort_by(|a, b| self.worth[*b].partial_cmp(&self.worth[*a]).unwrap_or(a.cmp(b)).then(a.cmp(b)));
+        gone.sort_by(|a, b| self.compare(*b, *a).then(a.cmp(b)));
         for id in gone {
             if kept(fates) >= wanted {
                 break;
@@ -154,11 +161,11 @@ impl Limits {
         for list in &self.rounded {
             let kept = list.iter().filter(|id| fates[**id].is_kept()).count();
             let excess = kept % self.multiple_of;
-            if kept == list.len() || kept < self.multiple_of || 2 * excess >= self.multiple_of {
+            if excess == 0 || kept == list.len() || kept < self.multiple_of || 2 * excess >= self.multiple_of {
                 continue;
             }
             let mut least: Vec<ClassId> = list.iter().copied().filter(|id| fates[*id] == Fate::Scores).collect();
-            least.sort_by(|a, b| self.worth[*a].partial_cmp(&self.worth[*b]).unwrap_or(a.cmp(b)).then(a.cmp(b)));
+            least.sort_by(|a, b| self.compare(*a, *b).then(a.cmp(b)));
             least.into_iter().take(excess).for_each(|id| fates[id] = Fate::Goes);
         }
     }

@@ -1,7 +1,7 @@
 //! Depth-wise convolution: each output channel sees one input channel, its own. Vectors run along the channels and on into
 //! the next pixels, which lie side by side.
 
-use super::epilogue::Epilogue;
+use super::epilogue::{Epilogue, add};
 use super::grid::{Grid, SourceLine};
 use crate::path::{Path, for_each_path};
 use crate::shape::ConvShape;
@@ -60,7 +60,11 @@ pub(crate) fn run(path: Path, grid: &Grid, weights: &[f32], src: &[f32], dst: &m
                 epilogue.finish(path, start, sums);
                 // SAFETY: each task owns its pixels.
                 let to = unsafe { out.part(start, sums.len()) };
-                write(path, to, sums, epilogue.accumulate);
+                if epilogue.accumulate {
+                    add(path, to, sums);
+                } else {
+                    to.copy_from_slice(sums);
+                }
             }
         }
     });
@@ -117,17 +121,6 @@ for_each_path! {
             for (x, dy) in x.chunks(apart).zip(dy.chunks_exact(channels)) {
                 sums.iter_mut().zip(x).zip(dy).for_each(|((sum, x), dy)| *sum += x * dy);
             }
-        }
-    }
-}
-
-for_each_path! {
-    /// Writes sums, or adds them to what is there.
-    fn write(to: &mut [f32], sums: &[f32], accumulate: bool) {
-        if accumulate {
-            to.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum);
-        } else {
-            to.copy_from_slice(sums);
         }
     }
 }

@@ -72,7 +72,8 @@ impl<'a> Epilogue<'a> {
 }
 
 for_each_path! {
-    fn add(values: &mut [f32], others: &[f32]) {
+    /// `values += others`
+    pub(crate) fn add(values: &mut [f32], others: &[f32]) {
         values.iter_mut().zip(others).for_each(|(value, other)| *value += other);
     }
 }
