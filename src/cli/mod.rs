@@ -11,6 +11,7 @@ mod eval;
 mod examples;
 mod export;
 mod export_knobs;
+mod find_rate;
 mod heads;
 mod info;
 mod init;

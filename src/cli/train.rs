@@ -10,7 +10,7 @@ use yoloslim::report::REPORT;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::shell;
 use yoloslim::train::distil::read_teacher;
-use yoloslim::train::{self, Event, Interrupt, Job, Rates, Sparsity, Strategy, Strength, TrainOptions, Trained, hyp};
+use yoloslim::train::{self, Event, Job, Sparsity, Strategy, Strength, TrainOptions, Trained, hyp};
 use yoloslim::workers::Workers;
 use yoloslim_core::graph::Graph;
 use yoloslim_core::prune;
@@ -18,6 +18,7 @@ use yoloslim_core::record::RunRecord;
 use yoloslim_core::{Error, Network, Result};
 
 use super::distil_knobs::DistilKnobs;
+use super::find_rate;
 use super::interrupt::listen;
 use super::knobs::{Data, StartArgs, TrainKnobs, read_options};
 use super::loss_knobs::LossKnobs;
@@ -127,7 +128,8 @@ impl Train {
 
     pub fn run(self, term: Term, workers: &Workers) -> Result<()> {
         if self.find_lr {
-            return self.find_rate(term, workers);
+            let (options, start, data, _) = self.inputs(term, workers)?;
+            return find_rate::run(&options, start, &data, self.json, term, workers);
         }
         let (folder, start, config, data) = self.prepare(term, workers)?;
         let options: &TrainOptions = &config.options;
@@ -292,50 +294,6 @@ impl Train {
             }
         }
         Ok((options, start, data, data_path))
-    }
-
-    /// Prints a table of learning rates and their losses.
-    fn find_rate(&self, term: Term, workers: &Workers) -> Result<()> {
-        let (options, start, data, _) = self.inputs(term, workers)?;
-        let bar = term.progress(train::MOST_UPDATES, "updates");
-        let job = Job {
-            teacher: read_teacher(options.distil.as_ref(), &start.graph)?,
-            network: start,
-            dataset: &data.train,
-            val: None,
-            options: &options,
-            folder: Path::new(""),
-            threads: rayon::current_num_threads(),
-            workers,
-            rounding: None,
-            interrupt: Interrupt::never(),
-        };
-        let rates = train::find_learning_rate(job, &mut |done| bar.set_position(done as u64))?;
-        bar.finish_and_clear();
-        if !workers.leads() {
-            return Ok(());
-        }
-        if self.json {
-            return crate::term::print_json(&rates);
-        }
-        let Rates { tried, suggested } = rates;
-        let lines = tried.iter().map(|tried| format!("{:.2e}  {:.4}\n", tried.rate, tried.loss));
-        crate::term::print(&format!("rate      loss\n{}", lines.collect::<String>()))?;
-        let next = Next::typed_without("--find-lr");
-        let next = match suggested {
-            Some(rate) => {
-                term.note(format!("a good --lr is {rate:.1e}, a tenth of the rate at which the loss was least"));
-                next.with(&format!("--lr {rate:.1e}"))
-            }
-            None => {
-                term.note(
-                    "the loss never fell clearly within these updates: the default rate is as good a guess as any",
-                );
-                next
-            }
-        };
-        term.next(next.output("run"));
-        Ok(())
     }
 }
 
