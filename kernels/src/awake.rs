@@ -111,6 +111,22 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_that_looks_in_vain_for_work_that_waits_for_it_goes_back() {
+        // The work is never done while this is looked for from inside of a part of it: without an end to that both would wait for ever.
+        let done = AtomicBool::new(false);
+        let (sender, ended) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                pool().install(|| attend(&done));
+                sender.send(()).unwrap();
+            });
+            let ended = ended.recv_timeout(Duration::from_secs(60));
+            done.store(true, Ordering::Release);
+            assert!(ended.is_ok(), "still looking after a minute");
+        });
+    }
+
+    #[test]
     fn a_panic_comes_through_and_leaves_the_pool_usable() {
         let pool = pool();
         let failing = std::panic::AssertUnwindSafe(|| pool.install(|| awake(|| panic!("in vain"))));
