@@ -130,7 +130,7 @@ impl Cli {
             Self::command().error(ErrorKind::ArgumentConflict, cause).exit();
         }
         self.global.device.require()?;
-        start_threads(self.global.threads)?;
+        start_threads(self.global.threads, term)?;
         if !matches!(self.command, Command::Train(_) | Command::Slim(_)) {
             Workers::require_one()?;
         }
@@ -215,9 +215,14 @@ pub fn typed() -> Vec<String> {
 }
 
 /// All parallel work runs in rayon's global pool, so that one number bounds it.
-fn start_threads(threads: Option<usize>) -> Result<()> {
+fn start_threads(wanted: Option<usize>, term: Term) -> Result<()> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    // Threads that share a processor wait for each other in every layer.
+    if wanted.is_some_and(|wanted| wanted > processors) {
+        term.warn(format!("--threads: more than there are processors, so as many as those are used, {processors}"));
+    }
     rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.unwrap_or(0))
+        .num_threads(wanted.map_or(0, |wanted| wanted.min(processors)))
         .build_global()
         .map_err(|e| Error::at("--threads", e).fix("give fewer threads"))
 }

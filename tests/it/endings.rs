@@ -159,6 +159,10 @@ fn verbose_tells_threads_kernels_and_time() {
     let details = labelled(&verbose, "detail:");
     assert!(details[0].starts_with("1 threads, kernels for ") && details[1].ends_with(" s"), "{verbose}");
     assert!(labelled(&told(&[]), "detail:").is_empty());
+    let many = yoloslim(&["info", &scene.arg("net.cfg"), "--threads", "100000", "-v"]);
+    let (many, processors) = (String::from_utf8(many.stderr).unwrap(), std::thread::available_parallelism().unwrap());
+    assert!(labelled(&many, "warning:")[0].starts_with("--threads: more than there are processors"), "{many}");
+    assert!(labelled(&many, "detail:")[0].starts_with(&format!("{processors} threads")), "{many}");
     assert_eq!(yoloslim(&["info", "x.cfg", "-v", "-q"]).status.code(), Some(2), "talkative and quiet at once");
 }
 
