@@ -67,7 +67,8 @@ impl TrainNet {
             if let Source::Layer(i) = home {
                 match &mut maps[i] {
                     Some(map) => k::add_into(map, &values),
-                    None => maps[i] = Some(values.into()),
+                    // A copy: what the pool is given without having lent it would pile up there, step by step.
+                    None => k::copy(maps[i].insert(self.pool.take(values.len())), &values),
                 }
             }
         }
@@ -178,7 +179,10 @@ impl TrainNet {
                 }
             }
             Op::Route { groups, group_id } => self.route_backward(layer, tape, (*groups, *group_id), &dout, maps),
-            Op::Shortcut { .. } => return self.shortcut_backward(layer, tape, dout, maps),
+            Op::Shortcut { .. } => {
+                self.recycle(saved);
+                return self.shortcut_backward(layer, tape, dout, maps);
+            }
             Op::ScaleChannels { .. } | Op::Sam { .. } => self.product_backward(layer, tape, &dout, maps),
             Op::Dropout { .. } | Op::Yolo(_) => unreachable!("{} owns no buffer", l.place),
         }

@@ -264,6 +264,22 @@ mod tests {
     }
 
     #[test]
+    fn no_step_leaves_more_memory_behind_than_the_one_before() {
+        for segments in [1, 4] {
+            let mut net = TrainNet::with_segments(network(), segments);
+            let mut gradient = vec![0.0; net.layout().parameters()];
+            let mut held = Vec::new();
+            for step in 0..6 {
+                let (heads, mut tape) = net.forward(noise(2 * 3 * 256, step), 2, 16, 16).unwrap();
+                let features = [1, 4, 10].map(|layer| (layer, net.map(layer, &mut tape).to_vec())).into();
+                net.backward_watched(tape, heads, features, &mut gradient, &mut ());
+                held.push((net.pool.held(), net.places.held()));
+            }
+            assert!(held[5] == held[1], "{segments} segments: {held:?}");
+        }
+    }
+
+    #[test]
     fn inner_maps_of_inference_are_those_that_every_layer_shows() {
         let network = network();
         let images = noise(2 * 3 * 256, 5);

@@ -80,7 +80,13 @@ impl<T: Copy + Default> Pool<T> {
         buffer
     }
 
-    /// Takes a buffer back.
+    /// How many numbers are free.
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.free.iter().map(|(len, shelf)| len * shelf.len()).sum()
+    }
+
+    /// Takes a buffer back. One that was not taken from here would stay for good: more than are needed pile up.
     pub fn give(&mut self, buffer: Buffer<T>) {
         if !buffer.memory.is_empty() {
             self.given += 1;

@@ -173,16 +173,15 @@ impl TrainNet {
         }
     }
 
-    /// The map that a detection head reads, taken off the tape if the backward pass does not need it.
+    /// A copy of the map that a detection head reads, which leaves the tape if the backward pass does not need it.
     fn head_map(&mut self, head: usize, tape: &mut Tape) -> HeadMap {
         let home = self.program.home(Source::Layer(head));
         self.restore(home, tape);
         let shape = tape.graph.shape(home);
-        let values = match home.layer() {
-            Some(i) if !self.needs(i) && self.program.last_reader(i) == Some(head) => tape.layers[i].out.take(),
-            _ => None,
-        };
-        let values = values.map_or_else(|| tape.read(home).to_vec(), Vec::from);
+        let values = tape.read(home).to_vec();
+        if let Some(i) = home.layer().filter(|i| !self.needs(*i) && self.program.last_reader(*i) == Some(head)) {
+            tape.layers[i].out.take().into_iter().for_each(|out| self.pool.give(out));
+        }
         HeadMap { rows: shape.height, cols: shape.width, channels: shape.channels, values }
     }
 
