@@ -1,5 +1,7 @@
 //! Command lines as a shell reads them.
 
+use std::path::Path;
+
 /// The words as one line; those that a shell would split or change are quoted.
 ///
 /// ```
@@ -15,6 +17,12 @@ pub fn line<S: AsRef<str>>(words: &[S]) -> String {
     words.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
+/// The command that goes on with the run of `command` in a folder.
+#[must_use]
+pub fn resume(command: &str, run: &Path) -> String {
+    line(&["yoloslim", command, "--resume", &run.to_string_lossy()])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,5 +33,6 @@ mod tests {
             line(&["a", "b c", "it's", "--x=1", "", "gesicht/für.cfg"]),
             r"a 'b c' 'it'\''s' --x=1 '' gesicht/für.cfg"
         );
+        assert_eq!(resume("slim", Path::new("a run")), "yoloslim slim --resume 'a run'");
     }
 }

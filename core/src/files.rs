@@ -35,7 +35,7 @@ fn cannot(what: &str, path: &Path, e: &std::io::Error) -> Error {
         std::io::ErrorKind::NotFound => error.fix("check the path"),
         std::io::ErrorKind::PermissionDenied => error.fix("check the permissions of the file and its folder"),
         std::io::ErrorKind::StorageFull => {
-            error.fix("free some disk space; then go on with a run by --resume RUN, or run another command again")
+            error.fix("free some disk space, then run the command again; a run that has begun goes on by --resume RUN")
         }
         _ => error.fix("check the path and the disk it is on"),
     }
@@ -70,10 +70,16 @@ pub fn require_writable(path: &Path) -> Result<()> {
 /// How the names of temporary files begin.
 const DRAFT: &str = ".yoloslim-";
 
+/// Whether this is the name of a draft that a killed process has left of [`write_whole`].
+#[must_use]
+pub fn is_draft(name: &str) -> bool {
+    name.starts_with(DRAFT)
+}
+
 /// Removes what killed processes have left of [`write_whole`] in a folder that no process writes to.
 pub fn remove_drafts(folder: &Path) -> Result<()> {
     let entries = std::fs::read_dir(folder).map_err(|e| cannot("read", folder, &e))?;
-    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(DRAFT)) {
+    for entry in entries.flatten().filter(|entry| is_draft(&entry.file_name().to_string_lossy())) {
         if entry.path().is_file() {
             std::fs::remove_file(entry.path()).map_err(|e| cannot("remove", &entry.path(), &e))?;
         }

@@ -8,6 +8,7 @@ use yoloslim::demo;
 use yoloslim::journal::new_record;
 use yoloslim::report::REPORT;
 use yoloslim::run_folder::{RunConfig, RunFolder};
+use yoloslim::shell;
 use yoloslim::slim::{PICTURE, Pipeline, table};
 use yoloslim::workers::Workers;
 use yoloslim_core::record::{RunRecord, StageRecord};
@@ -60,7 +61,7 @@ impl Demo {
             folder: folder.path(),
             threads: rayon::current_num_threads(),
             workers: &workers,
-            interrupt: listen(term, format!("yoloslim slim --resume {}", run.display()))?,
+            interrupt: listen(term, shell::resume("slim", &run))?,
         };
         run_pipeline(&pipeline, network, &mut record, term)?;
         if self.json {

@@ -112,11 +112,12 @@ impl Prune {
         data.iter().for_each(|data| warn_of_other_classes(&self.net.cfg, &data.val.names, term));
         let plan = match &self.plan {
             Some(path) => {
+                let plan = PrunePlan::load(path)?.on(&network).map_err(|e| e.inside(path.display()))?;
                 term.note(format!(
                     "{}: what it tells of gammas and borders it tells of the weights that it was made for",
                     path.display()
                 ));
-                PrunePlan::load(path)?
+                plan
             }
             None => self.choose(&network, &options, data.as_ref(), term)?,
         };

@@ -123,7 +123,7 @@ impl Slim {
             folder: folder.path(),
             threads: rayon::current_num_threads(),
             workers,
-            interrupt: listen(term, format!("yoloslim slim --resume {}", folder.path().display()))?,
+            interrupt: listen(term, shell::resume("slim", folder.path()))?,
         };
         run_pipeline(&pipeline, start, &mut record, term)?;
         if !workers.leads() {

@@ -143,7 +143,7 @@ impl Train {
             true => Some(Journal::begin(folder.path(), &mut record, STAGE, options.epochs, folder.path())?),
             false => None,
         };
-        let interrupt = listen(term, format!("yoloslim train --resume {}", folder.path().display()))?;
+        let interrupt = listen(term, shell::resume("train", folder.path()))?;
         let job = Job {
             teacher: read_teacher(options.distil.as_ref(), &start.graph)?,
             network: start,

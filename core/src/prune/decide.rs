@@ -43,6 +43,18 @@ use crate::{Error, Network, Result, cost};
 /// or is not there though the score goes by it.
 pub fn plan(network: &Network, options: &PruneOptions, evidence: &Evidence) -> Result<PrunePlan> {
     options.check()?;
+    with_budgets(network, options, |budgets| decide(network, options, evidence, budgets))?
+}
+
+/// What `make` makes of the budgets that the options' targets are on `network`.
+///
+/// # Errors
+/// A profile that can't be read.
+pub(super) fn with_budgets<R>(
+    network: &Network,
+    options: &PruneOptions,
+    make: impl FnOnce(&[Budget]) -> R,
+) -> Result<R> {
     let profile = if options.has_latency() { Some(options.latency_profile()?) } else { None };
     let milliseconds = |graph: &Graph| profile.as_ref().map_or(0.0, |profile| profile.milliseconds(graph));
     let parameters = |graph: &Graph| cost::parameters(graph) as f64;
@@ -60,7 +72,7 @@ pub fn plan(network: &Network, options: &PruneOptions, evidence: &Evidence) -> R
         let at_most = share_of.map_or(target.value(), |(share, whole)| whole * (1.0 - share));
         Some(Budget { cost, at_most, unit, option: target.name(), share_of })
     };
-    decide(network, options, evidence, &options.targets().filter_map(budget).collect::<Vec<_>>())
+    Ok(make(&options.targets().filter_map(budget).collect::<Vec<_>>()))
 }
 
 /// Decides what goes to keep within budgets of any kind, milliseconds on some device, say: as [`plan`], with `budgets` in

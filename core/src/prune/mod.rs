@@ -25,6 +25,7 @@ mod per_cost;
 pub mod plan;
 mod proof;
 mod reasons;
+mod refit;
 mod rehearsal;
 pub mod scores;
 pub mod select;
