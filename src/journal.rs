@@ -9,6 +9,7 @@ use yoloslim_core::labels::Dataset;
 use yoloslim_core::record::{DataRecord, Environment, EpochRecord, GammaSummary, RunRecord, StageRecord};
 use yoloslim_core::{Network, Result, cost, files};
 
+use crate::data::fingerprint;
 use crate::events::EventsFile;
 use crate::input_size::InputSize;
 use crate::model::{time_in_turn, time_layers};
@@ -59,6 +60,7 @@ pub fn new_record(command: &[String], train: &Dataset, val: &Dataset) -> RunReco
             train_objects: objects(train),
             val_images: val.samples.len(),
             val_objects: objects(val),
+            fingerprint: Some(fingerprint(train, Some(val))),
         }),
         ..RunRecord::default()
     }

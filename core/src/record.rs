@@ -215,7 +215,10 @@ impl RunRecord {
     /// A file that is missing or no record.
     pub fn read(path: &Path) -> Result<Self> {
         serde_json::from_slice(&files::read(path)?).map_err(|e| {
-            Error::at(path.display(), format!("no run record: {e}")).fix("give the folder of a run of this version")
+            Error::at(path.display(), format!("no run record: {e}")).fix(
+                "give the folder of a run of this version; where the record is damaged, remove it, and --resume makes it anew \
+                 from the checkpoints",
+            )
         })
     }
 

@@ -183,6 +183,12 @@ impl Data {
                 both.len()
             ));
         }
+        if data.train.samples.iter().all(|sample| sample.objects.is_empty()) {
+            term.warn(format!(
+                "{}: the training images hold no labelled object, so nothing can be learnt",
+                path.display()
+            ));
+        }
         Ok(data)
     }
 }

@@ -8,6 +8,7 @@ use yoloslim::report;
 use yoloslim_core::{Result, files};
 
 use super::origin;
+use super::slim::train_more;
 use crate::term::{self, Next, Term, beside};
 
 /// Write the report of a run, one HTML file that opens without a network, or serve it while the run goes on
@@ -32,6 +33,9 @@ pub struct Report {
     #[arg(long, conflicts_with = "watch")]
     json: bool,
 }
+
+/// For how many epochs a net that finds next to nothing is trained on.
+const EPOCHS: usize = 100;
 
 /// All that `--json` prints.
 #[derive(Debug, Serialize)]
@@ -65,6 +69,9 @@ impl Report {
         let slim = self.run.join("slim.cfg").is_file();
         term.next(match (run.complete, slim) {
             (false, _) => Next::new("report").path(&self.run).with("--watch"),
+            (true, true) if run.detects_next_to_nothing => {
+                train_more(&self.run, origin::data(&self.run.join("slim.cfg")).as_deref(), EPOCHS)
+            }
             (true, true) => {
                 Next::new("export").net(&self.run, "slim").with("--format onnx").output(beside(&self.run, "onnx"))
             }

@@ -191,8 +191,7 @@ fn next(record: &RunRecord, run: &Path, config: &RunConfig<SlimOptions>) -> Next
     let result = record.result.as_ref().and_then(|name| record.stage(name)).or(record.stages.last());
     let map50 = result.and_then(|stage| stage.evaluation.as_ref()?.map50);
     if map50.is_some_and(|map50| map50 < NEXT_TO_NOTHING) {
-        let more = format!("--epochs {}", 2 * config.options.fine_tune_epochs.max(50));
-        return Next::new("train").net(run, "slim").data(Some(&config.data)).with(&more).output(beside(run, "more"));
+        return train_more(run, Some(&config.data), 2 * config.options.fine_tune_epochs.max(50));
     }
     let format = match config.options.prune.profile.as_deref() {
         Some(chip) if chip.starts_with("hi35") => "caffe",
@@ -203,13 +202,24 @@ fn next(record: &RunRecord, run: &Path, config: &RunConfig<SlimOptions>) -> Next
     export.output(beside(run, format))
 }
 
-/// The record of what earlier processes did, or a new one.
+/// The slim net of a run goes on learning.
+pub fn train_more(run: &Path, data: Option<&Path>, epochs: usize) -> Next {
+    Next::new("train").net(run, "slim").data(data).with(&format!("--epochs {epochs}")).output(beside(run, "more"))
+}
+
+/// The record of what earlier processes did, or a new one. Stages on other images or labels could not be compared.
 pub fn read_or_begin(folder: &RunFolder, command: &[String], data: &Data) -> Result<RunRecord> {
-    let path = folder.path().join(RECORD);
-    if path.is_file() {
-        return RunRecord::read(&path);
+    let (path, new) = (folder.path().join(RECORD), new_record(command, &data.train, &data.val));
+    if !path.is_file() {
+        return Ok(new);
     }
-    Ok(new_record(command, &data.train, &data.val))
+    let record = RunRecord::read(&path)?;
+    let [then, now] = [&record, &new].map(|record| record.data.as_ref().and_then(|data| data.fingerprint.as_ref()));
+    if then.is_some() && then != now {
+        return Err(Error::at(path.display(), "the run was started on other images or labels")
+            .fix("put them back as they were, or start a new run"));
+    }
+    Ok(record)
 }
 
 /// Runs the pipeline and shows how it goes.

@@ -7,6 +7,7 @@ pub mod batch;
 mod cache;
 mod colour;
 mod copy_paste;
+mod fingerprint;
 pub mod image;
 pub mod inference;
 pub mod letterbox;
@@ -22,6 +23,7 @@ pub mod synthetic;
 
 pub use augment::Augment;
 pub use batch::{Batch, Labels, Target};
+pub use fingerprint::fingerprint;
 pub use image::Rgb;
 pub use inference::{InferenceBatch, InferenceBatches};
 pub use letterbox::letterbox;

@@ -18,6 +18,8 @@ use minijinja::value::Serde;
 use serde::Serialize;
 use yoloslim_core::{Error, Result, files};
 
+use crate::detect::NEXT_TO_NOTHING;
+
 use page::{Section, Table};
 use repeat::Repeat;
 pub use run::RECORD;
@@ -61,6 +63,8 @@ pub struct Summary {
     pub complete: bool,
     /// What was won and what was lost.
     pub verdict: String,
+    /// Whether the last net is no detector.
+    pub detects_next_to_nothing: bool,
 }
 
 /// What the report of the run in `folder` says first.
@@ -69,7 +73,12 @@ pub struct Summary {
 /// A folder without a record of a run.
 pub fn summary(folder: &Path) -> Result<Summary> {
     let run = Run::read(folder)?;
-    Ok(Summary { complete: run.complete, verdict: summary::verdict(&run) })
+    let map50 = run.record.result().and_then(|stage| stage.evaluation.as_ref()?.map50);
+    Ok(Summary {
+        complete: run.complete,
+        verdict: summary::verdict(&run),
+        detects_next_to_nothing: map50.is_some_and(|map50| map50 < NEXT_TO_NOTHING),
+    })
 }
 
 /// The report of the run in `folder`, as HTML.

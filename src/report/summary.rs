@@ -4,6 +4,8 @@ use serde::Serialize;
 use yoloslim_core::eval::Evaluation;
 use yoloslim_core::record::StageRecord;
 
+use crate::detect::NEXT_TO_NOTHING;
+
 use super::page::{Cell, Table};
 use super::run::Run;
 use super::words;
@@ -75,6 +77,7 @@ fn accuracy_words(first: &StageRecord, last: &StageRecord) -> String {
     let Some((before, after)) = both(|e| e.map50) else { return "its accuracy was not measured".to_owned() };
     let change = words::points((after - before).abs());
     let mut sentence = match after - before {
+        _ if after < NEXT_TO_NOTHING => "detects next to nothing: mAP@0.5".to_owned(),
         d if d > SAME => format!("gained {change} points of mAP@0.5"),
         d if d < -SAME => format!("lost {change} points of mAP@0.5"),
         _ => "kept its mAP@0.5".to_owned(),
@@ -178,5 +181,25 @@ pub fn stage_table(run: &Run) -> Table {
             .to_owned(),
         head: head.map(str::to_owned).to_vec(),
         rows: run.record.stages.iter().map(row).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_net_that_finds_next_to_nothing_has_kept_nothing() {
+        let stage = |map50: f64| {
+            let evaluation = Some(Evaluation { map50: Some(map50), ..Evaluation::default() });
+            StageRecord { evaluation, ..StageRecord::default() }
+        };
+        for (before, after, wanted) in [
+            (0.0022, 0.0, "detects next to nothing: mAP@0.5 (0.2 → 0.0)"),
+            (0.81, 0.8, "lost 1.0 points of mAP@0.5 (81.0 → 80.0)"),
+            (0.8, 0.801, "kept its mAP@0.5 (80.0 → 80.1)"),
+        ] {
+            assert_eq!(accuracy_words(&stage(before), &stage(after)), wanted);
+        }
     }
 }

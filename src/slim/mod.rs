@@ -142,7 +142,7 @@ impl Pipeline<'_> {
                 0 => (pruned, name),
                 epochs => {
                     let name = step.name("fine-tuned");
-                    let epochs = epochs.div_ceil(o.iterations);
+                    let epochs = step.share_of(epochs);
                     let fine_tune = match step.next() {
                         // What comes next is drawn to zero meanwhile: without, it would grow again.
                         Some(next) if o.sparse_epochs > 0 => {
@@ -206,7 +206,11 @@ impl Pipeline<'_> {
     /// The net that a complete stage has left.
     fn network_of(&self, stage: &str) -> Result<Network> {
         let folder = self.stage_folder(stage);
-        Network::read(&folder.join("result.cfg"), &folder.join("result.weights"))
+        Network::read(&folder.join("result.cfg"), &folder.join("result.weights")).map_err(|e| {
+            e.fix(format!(
+                "put it back, or remove {RECORD} from the run's folder: --resume makes it from the checkpoints"
+            ))
+        })
     }
 
     /// Runs a stage unless the record says that it is complete; then its network is read.

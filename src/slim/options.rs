@@ -72,6 +72,12 @@ impl SlimOptions {
             let cause = format!("{} iterations, a max drop of {}", self.iterations, self.max_drop);
             return Err(Error::at("--iterations, --max-drop", cause).fix("give 1 or more, and a share such as 0.05"));
         }
+        if (1..self.iterations).contains(&self.fine_tune_epochs) {
+            let cause = format!("{} epochs can't be shared by {} steps", self.fine_tune_epochs, self.iterations);
+            return Err(
+                Error::at("--fine-tune-epochs, --iterations", cause).fix("give one epoch a step at least, or 0")
+            );
+        }
         if self.iterations > 1 && self.by_data.sensitivity.is_some() {
             return Err(Error::at("--sensitivity", "was measured of the net before the first of several steps")
                 .fix("give --iterations 1, or go without"));

@@ -27,6 +27,12 @@ impl Step {
         (self.number < self.of).then_some(Self { number: self.number + 1, ..self })
     }
 
+    /// What falls to this step of what all share, epochs or blocks.
+    #[must_use]
+    pub fn share_of(self, all: usize) -> usize {
+        all * self.number / self.of - all * (self.number - 1) / self.of
+    }
+
     /// The options of this step's pruning of `current`, which began as `original`: each step leaves the same share of
     /// what the one before left, so that the last arrives at the target. Blocks are spread evenly.
     ///
@@ -43,11 +49,10 @@ impl Step {
             };
             self.target(target, price(original), price(current))
         };
-        let blocks = |steps: usize| options.layers * steps / self.of;
         Ok(PruneOptions {
             target: of_step(options.target),
             also: options.also.iter().copied().map(of_step).collect(),
-            layers: blocks(self.number) - blocks(self.number - 1),
+            layers: self.share_of(options.layers),
             // Each floor is a share of what the step before left.
             min_keep: options.min_keep.powf(1.0 / self.of as f64),
             ..options.clone()
@@ -176,5 +181,6 @@ mod tests {
         let options = PruneOptions { layers: 5, ..PruneOptions::default() };
         let layers = |number| Step { number, of: 3 }.options(&options, &net, &net).unwrap().layers;
         assert_eq!([1, 2, 3].map(layers), [1, 2, 2]);
+        assert_eq!([1, 2, 3].map(|number| Step { number, of: 3 }.share_of(100)), [33, 33, 34]);
     }
 }

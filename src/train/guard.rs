@@ -1,5 +1,6 @@
 //! What training does with a batch whose numbers are none: neither a checkpoint nor an update ever holds them.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
@@ -53,6 +54,8 @@ pub(super) struct Guard<'a> {
     pub folder: &'a Path,
     pub dataset: &'a Dataset,
     pub workers: &'a Workers,
+    /// Why the last batch was dropped.
+    pub last: Cell<Option<Defect>>,
 }
 
 impl Guard<'_> {
@@ -66,6 +69,7 @@ impl Guard<'_> {
         loader: &Loader,
         observe: &mut dyn FnMut(Event),
     ) -> Result<()> {
+        self.last.set(Some(defect));
         // A loss is that of the last; a gradient was gathered from all.
         let batches = if defect == Defect::Loss { batches.end - 1..batches.end } else { batches };
         let place = match (batches.start + 1, batches.end) {
@@ -93,7 +97,7 @@ impl Guard<'_> {
         if so_far.skipped < so_far.done {
             return Ok(());
         }
-        Err(self.diverged(&format!("epoch {}", epoch + 1), Defect::Loss))
+        Err(self.diverged(&format!("epoch {}", epoch + 1), self.last.get().unwrap_or(Defect::Loss)))
     }
 
     /// Refuses to go on with, or to write, numbers that are none.
@@ -112,7 +116,7 @@ impl Guard<'_> {
             true => format!(" from {folder}/last.cfg and {folder}/last.weights"),
             false => String::new(),
         };
-        Error::at(place, defect)
-            .fix(format!("{images}start a new run{from} with a lower --lr or --sparsity, or --on-nan skip"))
+        let skip = if self.on_nan == OnNan::Stop { ", or --on-nan skip" } else { "" };
+        Error::at(place, defect).fix(format!("{images}start a new run{from} with a lower --lr or --sparsity{skip}"))
     }
 }

@@ -1,5 +1,6 @@
 //! A training under way: what goes from epoch to epoch, and what an epoch is made of.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use super::interrupt::Interrupt;
 use super::penalty::{begin_epoch, count_left};
 use super::trainer::Trainer;
 use super::{Event, Job, TrainOptions, Trained, patience, together};
+use crate::data::fingerprint;
 use crate::data::{Augment, Loader};
 use crate::reestimate::reestimate_on_with;
 use crate::workers::Workers;
@@ -46,14 +48,14 @@ impl<'a> Session<'a> {
         let Job { options, folder, workers, dataset, val, .. } = job;
         let interrupt = job.interrupt.clone();
         let (mut trainer, loader) = job.prepare(observe)?;
-        let inputs = Inputs { options, data: together::fingerprint(dataset, val) };
+        let inputs = Inputs { options, data: fingerprint(dataset, val) };
         let progress = match Checkpoint::read_if_there(folder)? {
             Some(checkpoint) => checkpoint.resume(&mut trainer, &inputs)?,
             None => Progress::default(),
         };
         let teacher = trainer.distillation.as_ref().map_or("", Distillation::fingerprint);
         together::require_same(workers, trainer.net.parameters(), &inputs.data, (options, teacher))?;
-        let guard = Guard { on_nan: options.on_nan, folder, dataset, workers };
+        let guard = Guard { on_nan: options.on_nan, folder, dataset, workers, last: Cell::default() };
         let standing = Standing { dataset, lags: options.sparsity.is_some() };
         Ok(Self { options, folder, workers, interrupt, trainer, loader, inputs, guard, standing, progress })
     }

@@ -241,6 +241,7 @@ fn a_training_that_diverges_ends_with_the_batches_images_and_writes_no_broken_ch
         for _ in 0..2 {
             let message = train(&dataset, &run, &options, 1, Stop::Nothing).err().unwrap().to_string();
             assert!(message.contains("no number") && message.contains("nan-batch.txt"), "{message}");
+            assert_eq!(message.contains("--on-nan skip"), on_nan == OnNan::Stop, "{message}");
         }
         let list = std::fs::read_to_string(run.join("nan-batch.txt")).unwrap();
         assert_eq!(list.lines().filter(|line| line.ends_with(".png") || line.ends_with(".jpg")).count(), 16, "{list}");

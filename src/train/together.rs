@@ -3,7 +3,6 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
-use yoloslim_core::labels::Dataset;
 use yoloslim_core::{Error, Result};
 
 use super::loss::LossParts;
@@ -100,25 +99,10 @@ pub(super) fn require_same(
         .fix("give all of them the same files and options"))
 }
 
-/// Tells data sets apart by the images' names and their labels: those to train on and those to measure on. Folders may
-/// lie elsewhere on each machine, so that only the names in them count.
-pub(super) fn fingerprint(train: &Dataset, val: Option<&Dataset>) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for (split, dataset) in [("train", Some(train)), ("val", val)] {
-        hasher.update(format!("{split}\n").as_bytes());
-        for sample in dataset.iter().flat_map(|dataset| &dataset.samples) {
-            let name = sample.image.file_name().unwrap_or_default().to_string_lossy();
-            hasher.update(format!("{name}\0{:?}\n", sample.objects).as_bytes());
-        }
-    }
-    hasher.finalize().to_hex().to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::workers::threads;
-    use yoloslim_core::labels::Sample;
 
     #[test]
     fn all_gradients_are_summed_whatever_the_order_of_layers_and_buckets() {
@@ -136,18 +120,6 @@ mod tests {
         for sum in sums {
             assert!(sum.iter().enumerate().all(|(i, g)| *g == (i % 7) as f32 * 3.0));
         }
-    }
-
-    #[test]
-    fn images_to_measure_on_count_and_folders_do_not() {
-        let set = |image: &str| {
-            let sample = Sample { image: image.into(), width: 9, height: 9, objects: Vec::new() };
-            Dataset { samples: vec![sample], ..Dataset::default() }
-        };
-        let (a, b) = (set("x/a.png"), set("b.png"));
-        assert_eq!(fingerprint(&a, Some(&b)), fingerprint(&set("y/a.png"), Some(&b)));
-        assert_ne!(fingerprint(&a, Some(&b)), fingerprint(&a, Some(&a)));
-        assert_ne!(fingerprint(&a, None), fingerprint(&set("b.png"), None));
     }
 
     #[test]

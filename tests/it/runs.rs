@@ -334,7 +334,37 @@ fn pictures_without_objects_are_trained_on() {
     let scene = Scene::new();
     let data = scene.data(2, "");
     let run = scene.arg("run");
-    stdout(&["train", &scene.arg("net.cfg"), "--data", &data, "-o", &run, "--epochs", "2", "--batch", "4"]);
+    let output =
+        yoloslim(&["train", &scene.arg("net.cfg"), "--data", &data, "-o", &run, "--epochs", "2", "--batch", "4"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("hold no labelled object, so nothing can be learnt"), "{told}");
+}
+
+#[test]
+fn a_run_goes_on_with_the_labels_it_was_started_on_and_not_with_a_damaged_record() {
+    let scene = Scene::new();
+    let data = scene.data(2, LABEL);
+    let line =
+        format!("slim {} --data {data} -o {} --target-flops 0.3 --batch 2", scene.arg("net.cfg"), scene.arg("run"));
+    let epochs = " --baseline-epochs 2 --sparse-epochs 0 --fine-tune-epochs 1";
+    stdout(&(line + epochs).split_whitespace().collect::<Vec<_>>());
+    let refused = |why: &str| {
+        let output = yoloslim(&["slim", "--resume", &scene.arg("run")]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && told.contains(why), "{told}");
+    };
+    scene.write("labels/val.txt", "0 0.5 0.5 0.3 0.4\n");
+    refused("started on other images or labels");
+    scene.write("labels/val.txt", LABEL);
+    stdout(&["slim", "--resume", &scene.arg("run")]);
+    let slim = std::fs::read(scene.path("run/slim.weights")).unwrap();
+    std::fs::remove_file(scene.path("run/baseline/result.weights")).unwrap();
+    refused("remove record.json from the run's folder");
+    scene.write("run/record.json", "{\"command\":");
+    refused("remove it, and --resume makes it anew");
+    std::fs::remove_file(scene.path("run/record.json")).unwrap();
+    stdout(&["slim", "--resume", &scene.arg("run")]);
+    assert!(std::fs::read(scene.path("run/slim.weights")).unwrap() == slim);
 }
 
 /// The losses of six epochs of yolov3-tiny, narrowed, with this environment.

@@ -26,7 +26,8 @@ impl Display for PrunePlan {
             let (before, after) = (spent.before, spent.after);
             writeln!(f, "{:<10}  {before:.3} -> {after:.3} ({:+.1} %)", spent.unit, share(before, after))?;
         }
-        writeln!(f, "gamma       {:.1} % of all |gamma| goes", self.gamma_share * 100.0)?;
+        let of = if self.removed_blocks().next().is_some() { " of the layers that stay" } else { "" };
+        writeln!(f, "gamma       {:.1} % of all |gamma|{of} goes", self.gamma_share * 100.0)?;
         let Some(gap) = self.border_gap() else { return Ok(()) };
         writeln!(f, "border      what goes is {gap:.2} deviations from its mean at the border of its map")
     }

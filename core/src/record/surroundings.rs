@@ -40,4 +40,7 @@ pub struct DataRecord {
     pub val_images: usize,
     /// Labelled objects on them.
     pub val_objects: usize,
+    /// Tells them from other images and labels; none in records of old versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
 }
