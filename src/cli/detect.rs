@@ -24,7 +24,7 @@ use crate::term::{self, Next, Term, beside};
 pub struct Detect {
     #[command(flatten)]
     net: NetArgs,
-    /// Pictures, or folders of pictures
+    /// Pictures, or folders of pictures; turned as their EXIF data say
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Folder for the pictures with their boxes drawn
@@ -78,7 +78,7 @@ impl Detect {
         let bar = term.progress(pictures.len(), "detecting");
         let (mut all, mut unread) = (Vec::new(), Vec::new());
         for (i, picture) in pictures.iter().enumerate() {
-            let mut image = match Rgb::open(picture) {
+            let mut image = match Rgb::open_upright(picture) {
                 Ok(image) => image,
                 Err(error) if pictures.len() == 1 => return Err(error),
                 Err(error) => {

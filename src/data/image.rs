@@ -3,8 +3,9 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use image::ImageReader;
 use image::error::ImageError;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageReader};
 use yoloslim_core::{Error, Result, files};
 
 /// A picture of 8-bit RGB.
@@ -28,7 +29,22 @@ impl Rgb {
     ///
     /// Like Darknet, it takes pixels as they are stored: an EXIF rotation isn't applied, because the labels'
     /// tools didn't either.
+    ///
+    /// # Errors
+    /// A file that can't be read or is no whole picture.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::decode(path, false)
+    }
+
+    /// [`Rgb::open`] that turns the picture as its EXIF data say: as a viewer shows it, where no labels come with it.
+    ///
+    /// # Errors
+    /// As [`Rgb::open`].
+    pub fn open_upright(path: &Path) -> Result<Self> {
+        Self::decode(path, true)
+    }
+
+    fn decode(path: &Path, upright: bool) -> Result<Self> {
         let bytes = files::read(path)?;
         if ends_early(&bytes) {
             return Err(Error::at(path.display(), "the JPEG ends before its last line")
@@ -37,7 +53,13 @@ impl Rgb {
         let image = ImageReader::new(Cursor::new(&bytes))
             .with_guessed_format()
             .map_err(ImageError::IoError)
-            .and_then(ImageReader::decode)
+            .and_then(ImageReader::into_decoder)
+            .and_then(|mut decoder| {
+                let orientation = if upright { decoder.orientation()? } else { Orientation::NoTransforms };
+                let mut image = DynamicImage::from_decoder(decoder)?;
+                image.apply_orientation(orientation);
+                Ok(image)
+            })
             .map_err(|e| undecodable(path, bytes.is_empty(), &e))?;
         let image = image.into_rgb8();
         let (width, height) = (image.width() as usize, image.height() as usize);
@@ -58,10 +80,32 @@ impl Rgb {
     }
 }
 
-/// Whether a JPEG has no end after the start of its last scan: the decoder would make the rest grey, without a word.
+/// Whether a JPEG ends within a scan: the decoder would make the rest grey, without a word. What comes after its end (a motion
+/// photo's film, say) is not looked at; nor is a file whose headers are cut, which the decoder refuses.
 fn ends_early(bytes: &[u8]) -> bool {
-    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
-    bytes.starts_with(&[0xff, 0xd8]) && last(0xda).is_some_and(|scan| last(0xd9).is_none_or(|end| end < scan))
+    const START_OF_IMAGE: u8 = 0xd8;
+    const END_OF_IMAGE: u8 = 0xd9;
+    const START_OF_SCAN: u8 = 0xda;
+    if !bytes.starts_with(&[0xff, START_OF_IMAGE]) {
+        return false;
+    }
+    let (mut at, mut scanned) = (2, false);
+    loop {
+        // Within a scan 0xff is followed by a zero or by the number of a restart.
+        let stuffed = |next: u8| matches!(next, 0 | 0xd0..=0xd7 | 0xff);
+        let Some(found) =
+            bytes.get(at..).and_then(|rest| rest.windows(2).position(|pair| pair[0] == 0xff && !stuffed(pair[1])))
+        else {
+            return scanned;
+        };
+        let (marker, header) = (bytes[at + found + 1], at + found + 2);
+        if marker == END_OF_IMAGE {
+            return false;
+        }
+        let Some(length) = bytes.get(header..header + 2) else { return scanned };
+        scanned |= marker == START_OF_SCAN;
+        at = header + usize::from(u16::from_be_bytes([length[0], length[1]]));
+    }
 }
 
 fn undecodable(path: &Path, empty: bool, e: &ImageError) -> Error {
@@ -105,6 +149,20 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_that_was_taken_sideways_is_upright_only_where_asked_for() {
+        let mut jpeg = Cursor::new(Vec::new());
+        image::RgbImage::new(16, 8).write_to(&mut jpeg, image::ImageFormat::Jpeg).unwrap();
+        // One entry: orientation (0x0112), a short, one of them, 6: a quarter to the right.
+        let tiff = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+        let exif = [b"\xff\xe1\0", &[8 + tiff.len() as u8][..], b"Exif\0\0", tiff].concat();
+        let jpeg = jpeg.into_inner();
+        let (_folder, path) = written("turned.jpg", &[&jpeg[..2], &exif, &jpeg[2..]].concat());
+        let size = |image: Rgb| (image.width, image.height);
+        assert_eq!(size(Rgb::open(&path).unwrap()), (16, 8));
+        assert_eq!(size(Rgb::open_upright(&path).unwrap()), (8, 16));
+    }
+
+    #[test]
     fn the_content_decides_the_format_not_the_name() {
         let image = image::DynamicImage::ImageRgb8(image::RgbImage::from_pixel(2, 1, image::Rgb([9, 8, 7])));
         let (_folder, path) = written("really_a_png.jpg", &png(&image));
@@ -118,7 +176,8 @@ mod tests {
         let mut jpeg = Cursor::new(Vec::new());
         image.write_to(&mut jpeg, image::ImageFormat::Jpeg).unwrap();
         let jpeg = jpeg.into_inner();
-        let (_folder, path) = written("whole.jpg", &[&jpeg[..], b"what a camera adds"].concat());
+        // Behind its end, what looks like the start of a scan is none.
+        let (_folder, path) = written("whole.jpg", &[&jpeg[..], b"what a camera adds\xff\xda\0\x0c\x01"].concat());
         assert_eq!(Rgb::open(&path).unwrap().width, 64);
         let cases: [(&str, &[u8], &str); 5] = [
             ("empty.jpg", b"", "is empty"),
