@@ -38,7 +38,7 @@ pub fn observe_activations(
     let mut moments: BTreeMap<usize, Moments> =
         all.map(|layer| (*layer, Moments::new(graph.layers[*layer].shape))).collect();
     let mut done = 0;
-    for batch in InferenceBatches::new(paths, input.width, input.height, BATCH, rayon::current_num_threads())? {
+    for batch in InferenceBatches::for_net(paths, input, BATCH, rayon::current_num_threads())? {
         let batch = batch?;
         predictor.heads_observed(&batch.images, batch.count, &mut |layer, map| {
             if let Some(moments) = moments.get_mut(&layer) {

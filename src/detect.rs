@@ -8,7 +8,7 @@ use yoloslim_core::eval::{Evaluation, evaluate};
 use yoloslim_core::labels::{Dataset, check_classes};
 use yoloslim_core::{Error, Network, Result};
 
-use crate::data::{InferenceBatches, Rgb, letterbox};
+use crate::data::{InferenceBatches, Rgb, letterbox, require_colours};
 use crate::input_size::InputSize;
 use crate::model::{Engine, HeadMap, Predictor};
 
@@ -79,10 +79,7 @@ impl Detector {
         if heads.is_empty() {
             return Err(Error::at("[yolo]", "the net has no such layer").fix("use the cfg of a detector"));
         }
-        if network.graph.input.channels != 3 {
-            return Err(Error::at("[net]", format!("channels={}", network.graph.input.channels))
-                .fix("detection reads RGB images: use a net of channels=3"));
-        }
+        require_colours(network.graph.input)?;
         Ok(Self { engine, heads, classes: network.graph.classes(), options })
     }
 
@@ -118,7 +115,7 @@ impl Detector {
     ) -> Result<Vec<Vec<Detection>>> {
         let input = self.engine.input();
         let threads = rayon::current_num_threads();
-        let batches = InferenceBatches::new(paths, input.width, input.height, self.options.batch, threads)?;
+        let batches = InferenceBatches::for_net(paths, input, self.options.batch, threads)?;
         let mut found = Vec::new();
         for batch in batches {
             let batch = batch?;

@@ -27,7 +27,7 @@ pub fn reestimate_statistics(
     let input = network.graph.input;
     let mut net = TrainNet::new(network.clone());
     let mut done = 0;
-    for batch in InferenceBatches::new(paths, input.width, input.height, BATCH, rayon::current_num_threads())? {
+    for batch in InferenceBatches::for_net(paths, input, BATCH, rayon::current_num_threads())? {
         let batch = batch?;
         done += batch.count;
         // With the share of each batch in all so far, running statistics are the plain mean over all images.

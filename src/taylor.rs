@@ -7,7 +7,7 @@ use yoloslim_core::labels::Dataset;
 use yoloslim_core::prune::PerFilter;
 use yoloslim_core::{Error, Network, Result};
 
-use crate::data::{Augment, Batch, Labels, Loader, LoaderOptions};
+use crate::data::{Augment, Batch, Labels, Loader, LoaderOptions, require_colours};
 use crate::model::{TrainNet, Watch};
 use crate::train::LossOptions;
 use crate::train::loss::yolo_loss;
@@ -29,7 +29,7 @@ pub struct TaylorOptions {
 /// `constants` are those of each convolution's filters, `[filters]` by layer. `progress` is told how many batches are done.
 ///
 /// # Errors
-/// A net without a head or for other classes; an image that can't be read.
+/// A net without a head, for other classes or that does not read RGB; an image that can't be read.
 pub fn taylor_scores(
     network: &Network,
     dataset: &Dataset,
@@ -41,6 +41,7 @@ pub fn taylor_scores(
     if heads.is_empty() {
         return Err(Error::at("[yolo]", "the net has no such layer").fix("use the cfg of a detector"));
     }
+    require_colours(network.graph.input)?;
     yoloslim_core::labels::check_classes(dataset, network.graph.classes())?;
     let loader = Loader::new(dataset, loader_options(network, options))?;
     let mut net = TrainNet::new(network.clone());

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use yoloslim_core::boxes::Letterbox;
+use yoloslim_core::graph::Shape;
 use yoloslim_core::{Error, Result};
 
 use super::image::Rgb;
@@ -31,7 +32,28 @@ pub struct InferenceBatch {
 /// An image that can't be read makes the `Err` of its batch; the batches after it still come.
 pub struct InferenceBatches(Prefetch<Result<InferenceBatch>>);
 
+/// Images are read in colour, whatever they are stored as.
+///
+/// # Errors
+/// A net of another number of input channels.
+pub fn require_colours(input: Shape) -> Result<()> {
+    if input.channels == 3 {
+        return Ok(());
+    }
+    Err(Error::at("[net]", format!("channels={}", input.channels))
+        .fix("images are read as RGB: use a net of channels=3"))
+}
+
 impl InferenceBatches {
+    /// [`Self::new`] for a net's input.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; a net that does not read RGB.
+    pub fn for_net(paths: Vec<PathBuf>, input: Shape, batch: usize, threads: usize) -> Result<Self> {
+        require_colours(input)?;
+        Self::new(paths, input.width, input.height, batch, threads)
+    }
+
     /// Starts `threads` threads that decode `paths` for a net input of `width` x `height` pixels.
     pub fn new(paths: Vec<PathBuf>, width: usize, height: usize, batch: usize, threads: usize) -> Result<Self> {
         if batch == 0 || width == 0 || height == 0 {

@@ -25,7 +25,7 @@ pub use augment::Augment;
 pub use batch::{Batch, Labels, Target};
 pub use fingerprint::fingerprint;
 pub use image::Rgb;
-pub use inference::{InferenceBatch, InferenceBatches};
+pub use inference::{InferenceBatch, InferenceBatches, require_colours};
 pub use letterbox::letterbox;
 pub use loader::{Epoch, Loader, LoaderOptions};
 pub use share::Share;

@@ -30,7 +30,7 @@ pub(super) fn correct_biases(
     let (mut done, of) = (0, network.graph.convolutions().count());
     let some = spread_over(paths, IMAGES);
     let (input, threads) = (network.graph.input, rayon::current_num_threads());
-    for batch in InferenceBatches::new(some, input.width, input.height, IMAGES, threads)? {
+    for batch in InferenceBatches::for_net(some, input, IMAGES, threads)? {
         let batch = batch?;
         let wanted = float_means(network, &batch.images, batch.count);
         let mut simulation = Simulation::new(network, quantisation);

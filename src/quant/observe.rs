@@ -60,7 +60,7 @@ pub fn observe(network: &Network, paths: &[PathBuf], progress: &mut dyn FnMut(us
     let mut observed = Observed::default();
     let (input, threads) = (network.graph.input, rayon::current_num_threads());
     let mut done = 0;
-    for batch in InferenceBatches::new(paths.to_vec(), input.width, input.height, BATCH, threads)? {
+    for batch in InferenceBatches::for_net(paths.to_vec(), input, BATCH, threads)? {
         let batch = batch?;
         observed.add(Tensor::Image, &batch.images);
         predictor.heads_altered(&batch.images, batch.count, &mut |layer, map| {

@@ -39,8 +39,7 @@ pub fn sensitivity(
     let network = &calibrated.network;
     let some = spread_over(paths, IMAGES);
     let (input, threads) = (network.graph.input, rayon::current_num_threads());
-    let batches: Vec<_> =
-        InferenceBatches::new(some, input.width, input.height, IMAGES, threads)?.collect::<Result<_>>()?;
+    let batches: Vec<_> = InferenceBatches::for_net(some, input, IMAGES, threads)?.collect::<Result<_>>()?;
     let Some(batch) = batches.first() else { return Ok(Vec::new()) };
     let wanted = Predictor::new(network).heads(&batch.images, batch.count);
     let layers: Vec<usize> = network.graph.convolutions().map(|(layer, _)| layer).collect();

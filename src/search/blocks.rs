@@ -55,7 +55,7 @@ fn heads(network: &Network, paths: Vec<PathBuf>) -> Result<Vec<f32>> {
     let mut predictor = Predictor::new(network);
     let input = predictor.input();
     let mut values = Vec::new();
-    for batch in InferenceBatches::new(paths, input.width, input.height, BATCH, rayon::current_num_threads())? {
+    for batch in InferenceBatches::for_net(paths, input, BATCH, rayon::current_num_threads())? {
         let batch = batch?;
         let maps = predictor.heads(&batch.images, batch.count);
         values.extend(maps.iter().flat_map(|map: &HeadMap| &map.values).copied());

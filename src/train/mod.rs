@@ -38,7 +38,7 @@ pub use schedule::Schedule;
 pub use sparsity::{Sparsity, Strategy, Strength, gammas};
 pub use timing::time_steps;
 
-use crate::data::{Loader, LoaderOptions, Share};
+use crate::data::{Loader, LoaderOptions, Share, require_colours};
 use crate::model::Rounding;
 use crate::workers::Workers;
 use distil::Distillation;
@@ -152,6 +152,7 @@ fn fitted(
 ) -> Result<(Loader, Option<Distillation>, TrainOptions)> {
     options.check()?;
     let graph = &network.graph;
+    require_colours(graph.input)?;
     let (width, height) = options.size.map_or((graph.input.width, graph.input.height), Into::into);
     graph.resized(&network.cfg, width, height)?;
     let loader = Loader::new(dataset, loader_options(options, graph, (width, height), threads, workers))?;

@@ -8,7 +8,7 @@ use yoloslim_core::{Error, Network, Result};
 
 use super::options::TrainOptions;
 use super::trainer::Trainer;
-use crate::data::{Batch, Target};
+use crate::data::{Batch, Target, require_colours};
 use crate::workers::Workers;
 
 /// Objects on every random image.
@@ -20,7 +20,7 @@ const WARM_UP: usize = 2;
 /// batch of images of `width` x `height` pixels, in order; `progress` is told after every step.
 ///
 /// # Errors
-/// A net without heads; options out of range; a size that does not fit the net.
+/// A net without heads, or that does not read RGB images, as training would refuse it; options out of range; a size that does not fit the net.
 pub fn time_steps(
     network: Network,
     options: &TrainOptions,
@@ -32,6 +32,7 @@ pub fn time_steps(
     if classes == 0 {
         return Err(Error::at("[yolo]", "the net has no such layer").fix("use the cfg of a detector"));
     }
+    require_colours(network.graph.input)?;
     options.check()?;
     let mut trainer = Trainer::new(network, options, steps + WARM_UP, &Workers::alone());
     let batch = random_batch(options.batch, width, height, classes);

@@ -172,3 +172,13 @@ fn a_cfg_that_was_cut_off_after_net() {
         fails(&scene, &args, &["cut.cfg", "it has no layers", "complete copy"]);
     }
 }
+
+#[test]
+fn a_net_for_grey_images_where_colours_are_read() {
+    let scene = Scene::new();
+    let grey = scene.write("grey.cfg", CFG.replace("channels=3", "channels=1"));
+    let (data, out) = (scene.data(2, "0 0.5 0.5 0.3 0.4\n"), scene.arg("out"));
+    let words = ["[net]", "channels=1", "use a net of channels=3"];
+    fails(&scene, &["bench", "train", &grey], &words);
+    fails(&scene, &["train", &grey, "--data", &data, "-o", &out, "--batch", "1"], &words);
+}
