@@ -58,6 +58,23 @@ pub fn require_absent(path: &Path) -> Result<()> {
     }
 }
 
+/// Refuses two files to write that are one: the second would be written over the first. Their folders must be there.
+///
+/// # Errors
+/// Both paths lead to the same file.
+pub fn require_apart(a: &Path, b: &Path) -> Result<()> {
+    let place = |path: &Path| {
+        let path = std::path::absolute(path).ok()?;
+        // The folder's links and dots are followed; the file itself need not be there yet.
+        Some((path.parent()?.canonicalize().ok()?, path.file_name()?.to_owned()))
+    };
+    if a == b || place(a).is_some_and(|there| place(b) == Some(there)) {
+        return Err(Error::at(b.display(), format!("it is the same file as {}", a.display()))
+            .fix("give each of the two files a name of its own"));
+    }
+    Ok(())
+}
+
 /// Fails where a file can't be written, before any work is done for it.
 ///
 /// # Errors
@@ -119,5 +136,21 @@ mod tests {
         std::fs::write(&plain, b"x").unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&whole), mode(&plain));
+    }
+
+    #[test]
+    fn two_paths_to_one_file_are_told_though_it_is_not_there_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        create_folder(&path("sub")).unwrap();
+        std::os::unix::fs::symlink(path("sub"), path("link")).unwrap();
+        for (a, b) in [("n.cfg", "n.cfg"), ("n.cfg", "./n.cfg"), ("n.cfg", "sub/../n.cfg"), ("sub/n", "link/n")] {
+            let message = require_apart(&path(a), &path(b)).unwrap_err().to_string();
+            assert!(message.contains("the same file") && message.contains(b), "{message}");
+        }
+        assert!(require_apart(Path::new("n.cfg"), Path::new("./n.cfg")).is_err());
+        for (a, b) in [("n.cfg", "n.weights"), ("n.cfg", "sub/n.cfg")] {
+            require_apart(&path(a), &path(b)).unwrap();
+        }
     }
 }

@@ -7,6 +7,8 @@ mod writer;
 mod yolov3;
 mod yolov4;
 
+use std::ops::RangeInclusive;
+
 use yoloslim_core::darknet::Cfg;
 use yoloslim_core::graph::Graph;
 use yoloslim_core::{Error, Result};
@@ -27,6 +29,15 @@ pub enum Architecture {
     /// A small cross-stage partial net with grouped routes, two heads.
     YoloV4Tiny,
 }
+
+/// The factors of channel counts that make nets worth having.
+pub const WIDTHS: RangeInclusive<f64> = 0.05..=16.0;
+
+/// The most classes: their heads are still layers that can be computed with at the largest width.
+pub const MOST_CLASSES: usize = 32768;
+
+/// Sides of the input are multiples of this: what a cell of the coarsest head covers.
+pub const STRIDE: usize = 32;
 
 /// What a cfg is written for.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,19 +63,22 @@ impl Architecture {
     /// The cfg.
     ///
     /// # Errors
-    /// No class, a width that is no positive number, another number of anchors, an input size that the net can't
-    /// take.
+    /// A number of classes, a width or an input size out of range, or that together make layers too large; another number
+    /// of anchors.
     pub fn cfg(self, options: &CfgOptions) -> Result<Cfg> {
         let o = options;
-        if o.classes == 0 {
-            return Err(Error::at("--classes", "0 classes").fix("give 1 or more"));
+        if !(1..=MOST_CLASSES).contains(&o.classes) {
+            return Err(
+                Error::at("--classes", format!("{} classes", o.classes)).fix(format!("give 1 to {MOST_CLASSES}"))
+            );
         }
-        if !(o.width > 0.0 && o.width <= 16.0) {
-            return Err(Error::at("--width", format!("{} is out of range", o.width)).fix("give 0.05 to 16"));
+        if !WIDTHS.contains(&o.width) {
+            let fix = format!("give {} to {}", WIDTHS.start(), WIDTHS.end());
+            return Err(Error::at("--width", format!("{} is out of range", o.width)).fix(fix));
         }
-        if !o.size.0.is_multiple_of(32) || !o.size.1.is_multiple_of(32) {
-            return Err(Error::at("--size", format!("{}x{} is no multiple of 32", o.size.0, o.size.1))
-                .fix("give a multiple of 32, such as 416"));
+        if !o.size.0.is_multiple_of(STRIDE) || !o.size.1.is_multiple_of(STRIDE) {
+            return Err(Error::at("--size", format!("{}x{} is no multiple of {STRIDE}", o.size.0, o.size.1))
+                .fix(format!("give a multiple of {STRIDE}, such as 416")));
         }
         let anchors = o.anchors.clone().unwrap_or_else(|| self.scaled_anchors(o.size));
         if anchors.len() != self.anchor_count() {
@@ -79,7 +93,15 @@ impl Architecture {
             Self::YoloV4Tiny => yolov4::tiny(&mut writer),
         }
         let cfg = Cfg::parse(writer.text().as_bytes())?;
-        Graph::from_cfg(&cfg)?;
+        // Its lines are none that anybody has written: what was asked for is named in their place.
+        Graph::from_cfg(&cfg).map_err(|_| {
+            let (width, size) = (o.width, o.size);
+            let cause = format!(
+                "{} classes at width {width} and {}x{} make layers too large to compute",
+                o.classes, size.0, size.1
+            );
+            Error::at("--classes, --width, --size", cause).fix("give smaller ones")
+        })?;
         Ok(cfg)
     }
 
@@ -168,8 +190,21 @@ mod tests {
 
     #[test]
     fn what_makes_no_net_is_refused() {
-        for bad in [options(0, 1.0, 416), options(1, 0.0, 416), options(1, f64::NAN, 416), options(1, 1.0, 100)] {
-            assert!(Architecture::YoloV3Tiny.cfg(&bad).is_err(), "{bad:?}");
+        let cases = [
+            (options(0, 1.0, 416), "--classes: 0 classes; give 1 to"),
+            (options(MOST_CLASSES + 1, 1.0, 416), "--classes: 32769 classes; give 1 to 32768"),
+            (options(1, 0.01, 416), "--width: 0.01 is out of range; give 0.05 to 16"),
+            (options(1, f64::NAN, 416), "--width: NaN"),
+            (options(1, 17.0, 416), "--width: 17"),
+            (options(1, 1.0, 100), "--size: 100x100 is no multiple of 32"),
+            (options(MOST_CLASSES, 1.0, 16384), "--classes, --width, --size: 32768 classes at width 1 and 16384x16384"),
+        ];
+        for (bad, told) in cases {
+            let message = Architecture::YoloV3Tiny.cfg(&bad).unwrap_err().to_string();
+            assert!(message.starts_with(told), "{message}");
+        }
+        for architecture in ALL {
+            architecture.cfg(&options(MOST_CLASSES, *WIDTHS.end(), 64)).unwrap();
         }
     }
 }

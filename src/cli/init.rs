@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use yoloslim::anchors::{label_sizes, refine};
-use yoloslim::architectures::{Architecture, CfgOptions};
+use yoloslim::architectures::{Architecture, CfgOptions, MOST_CLASSES, STRIDE, WIDTHS};
 use yoloslim::input_size::InputSize;
 use yoloslim_core::graph::Graph;
 use yoloslim_core::labels::{self, Split, check_classes};
 use yoloslim_core::{Error, Network, Result, cost, files};
 
 use super::anchors::clustered;
-use super::numbers::{count, positive};
 use crate::term::{self, Next, Term, beside};
 
 /// Write the cfg of a published architecture, for other classes, widths and sizes
@@ -21,7 +20,7 @@ pub struct Init {
     /// The architecture
     arch: Arch,
     /// Number of classes [default: the data set's]
-    #[arg(long, value_name = "N", required_unless_present = "data", value_parser = count)]
+    #[arg(long, value_name = "N", required_unless_present = "data", value_parser = classes)]
     classes: Option<usize>,
     /// Data set to cluster the anchors from: .data, .yaml, .json, or a folder
     #[arg(long, value_name = "D")]
@@ -30,10 +29,10 @@ pub struct Init {
     #[arg(long, default_value_t = 0, value_name = "N", requires = "data")]
     refine: usize,
     /// Multiplies all channel counts but the heads', to multiples of 8
-    #[arg(long, default_value_t = 1.0, value_name = "F", value_parser = positive)]
+    #[arg(long, default_value_t = 1.0, value_name = "F", value_parser = width)]
     width: f64,
     /// Input size, 416 or 608x352
-    #[arg(long, default_value = "416", value_name = "N")]
+    #[arg(long, default_value = "416", value_name = "N", value_parser = size)]
     size: InputSize,
     /// Write random weights here as well
     #[arg(long, value_name = "WEIGHTS")]
@@ -92,6 +91,9 @@ impl Init {
         for path in [Some(&self.output), self.random_weights.as_ref()].into_iter().flatten() {
             files::require_absent(path)?;
         }
+        if let Some(weights) = &self.random_weights {
+            files::require_apart(&self.output, weights).map_err(|e| e.inside("--random-weights"))?;
+        }
         let architecture = Architecture::from(self.arch);
         let options = self.options(architecture, term)?;
         let network = Network::initialise(architecture.cfg(&options)?, self.seed)?;
@@ -140,7 +142,45 @@ impl Init {
     }
 }
 
+/// As many classes as an architecture can have.
+fn classes(text: &str) -> std::result::Result<usize, String> {
+    let in_range = |n: &usize| (1..=MOST_CLASSES).contains(n);
+    text.parse().ok().filter(in_range).ok_or_else(|| format!("give a whole number from 1 to {MOST_CLASSES}"))
+}
+
+fn width(text: &str) -> std::result::Result<f64, String> {
+    let wrong = || format!("give a number from {} to {}", WIDTHS.start(), WIDTHS.end());
+    text.parse().ok().filter(|v| WIDTHS.contains(v)).ok_or_else(wrong)
+}
+
+/// A size that the coarsest head divides into whole cells.
+fn size(text: &str) -> std::result::Result<InputSize, String> {
+    let size: InputSize = text.parse()?;
+    if size.width.is_multiple_of(STRIDE) && size.height.is_multiple_of(STRIDE) {
+        return Ok(size);
+    }
+    Err(format!("give multiples of {STRIDE}, such as 416 or 608x352"))
+}
+
 fn describe(graph: &Graph) -> String {
     let (params, bflops) = (cost::parameters(graph), cost::flops(graph) / 1e9);
     format!("{} layers, {} classes, {params} parameters, {bflops:.3} BFLOPs", graph.layers.len(), graph.classes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_end_where_the_architectures_do() {
+        assert_eq!(
+            ["0", "1", "32768", "32769", "99999999"].map(|t| classes(t).is_ok()),
+            [false, true, true, false, false]
+        );
+        assert_eq!(["0.01", "0.05", "16", "17", "NaN"].map(|t| width(t).is_ok()), [false, true, true, false, false]);
+        assert_eq!(
+            ["100", "416", "608x352", "608x350", "0"].map(|t| size(t).is_ok()),
+            [false, true, true, false, false]
+        );
+    }
 }

@@ -174,6 +174,14 @@ fn a_cfg_that_was_cut_off_after_net() {
 }
 
 #[test]
+fn one_file_for_cfg_and_random_weights() {
+    let scene = Scene::new();
+    let (cfg, same) = (scene.arg("n3.cfg"), scene.arg("./n3.cfg"));
+    let args = ["init", "yolov3-tiny", "--classes", "2", "-o", &cfg, "--random-weights", &same];
+    fails(&scene, &args, &["--random-weights", "it is the same file", "a name of its own"]);
+}
+
+#[test]
 fn a_net_for_grey_images_where_colours_are_read() {
     let scene = Scene::new();
     let grey = scene.write("grey.cfg", CFG.replace("channels=3", "channels=1"));

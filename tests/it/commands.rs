@@ -331,6 +331,9 @@ fn what_makes_no_command_is_a_usage_error() {
         &["train", &cfg, "--data", "d", "-o", "x", "--size", "0x32"],
         &["slim", &cfg, "--data", "d", "-o", "x", "--max-drop", "5"],
         &["quantize", &cfg, &cfg, "--data", "d", "-o", "x", "--fine-tune-lr", "nan"],
+        &["init", "yolov3", "--classes", "99999999", "-o", "x"],
+        &["init", "yolov3", "--classes", "2", "--width", "17", "-o", "x"],
+        &["init", "yolov3", "--classes", "2", "--size", "100", "-o", "x"],
     ] {
         assert_eq!(yoloslim(args).status.code(), Some(2), "{args:?}");
     }
