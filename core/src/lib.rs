@@ -32,6 +32,7 @@ pub mod files;
 pub mod graph;
 pub mod labels;
 pub mod network;
+pub mod path_text;
 pub mod prune;
 pub mod quant;
 pub mod record;

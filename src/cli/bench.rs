@@ -8,7 +8,7 @@ use serde::Serialize;
 use yoloslim::input_size::InputSize;
 use yoloslim::model::Predictor;
 use yoloslim::train::{TrainOptions, time_steps};
-use yoloslim_core::{Network, Result};
+use yoloslim_core::{Network, Result, path_text};
 
 use super::examples;
 use super::origin;
@@ -62,6 +62,7 @@ struct Knobs {
 #[derive(Debug, Serialize)]
 struct Summary {
     what: &'static str,
+    #[serde(serialize_with = "path_text::one")]
     cfg: PathBuf,
     width: usize,
     height: usize,

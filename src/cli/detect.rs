@@ -11,7 +11,7 @@ use yoloslim::draw;
 use yoloslim::input_size::InputSize;
 use yoloslim::run_folder::CLASS_NAMES;
 use yoloslim_core::boxes::Detection;
-use yoloslim_core::{Error, Result, files};
+use yoloslim_core::{Error, Result, files, path_text};
 
 use super::classes::ClassArgs;
 use super::net::NetArgs;
@@ -53,6 +53,7 @@ pub struct Detect {
 #[derive(Debug, Serialize)]
 struct Found {
     /// The picture.
+    #[serde(serialize_with = "path_text::one")]
     image: PathBuf,
     /// Class index.
     class: usize,

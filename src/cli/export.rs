@@ -11,7 +11,7 @@ use yoloslim::new_folder::NewFolder;
 use yoloslim_core::export::caffe::{self, CaffeOptions, Dialect, Finding, IMAGE_FOLDER, IMAGE_LIST, Severity};
 use yoloslim_core::export::{Colour, ExportedFile, FoldedNet, darknet, describe_heads, ncnn, onnx, safetensors};
 use yoloslim_core::labels::{self, Split};
-use yoloslim_core::{Error, Network, Result, files};
+use yoloslim_core::{Error, Network, Result, files, path_text};
 
 use super::export_knobs::{CaffeKnobs, OnnxKnobs};
 use super::net::NetArgs;
@@ -96,6 +96,7 @@ enum ColourName {
 #[derive(Debug, Serialize)]
 struct Summary {
     format: Format,
+    #[serde(serialize_with = "path_text::list")]
     files: Vec<PathBuf>,
     colours: &'static str,
     /// Names of the outputs to read.

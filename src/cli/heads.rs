@@ -8,7 +8,7 @@ use yoloslim::model::{Engine, Predictor};
 use yoloslim::quant::Simulation;
 use yoloslim_core::graph::Shape;
 use yoloslim_core::quant::Quantisation;
-use yoloslim_core::{Error, Network, Result, files};
+use yoloslim_core::{Error, Network, Result, files, path_text};
 
 use super::net::{NetArgs, is_slim};
 use super::origin;
@@ -37,6 +37,7 @@ pub struct Heads {
 /// All that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Summary<'a> {
+    #[serde(serialize_with = "path_text::one")]
     output: &'a Path,
     heads: Vec<HeadSummary<'a>>,
 }

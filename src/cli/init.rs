@@ -9,7 +9,7 @@ use yoloslim::architectures::{Architecture, CfgOptions, MOST_CLASSES, STRIDE, WI
 use yoloslim::input_size::InputSize;
 use yoloslim_core::graph::Graph;
 use yoloslim_core::labels::{self, Split, check_classes};
-use yoloslim_core::{Error, Network, Result, cost, files};
+use yoloslim_core::{Error, Network, Result, cost, files, path_text};
 
 use super::anchors::clustered;
 use crate::term::{self, Next, Term, beside};
@@ -51,7 +51,9 @@ pub struct Init {
 /// All that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Summary<'a> {
+    #[serde(serialize_with = "path_text::one")]
     cfg: &'a Path,
+    #[serde(serialize_with = "path_text::option")]
     weights: Option<&'a Path>,
     layers: usize,
     classes: usize,

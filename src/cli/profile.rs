@@ -10,7 +10,7 @@ use yoloslim::cpu_profile;
 use yoloslim::input_size::InputSize;
 use yoloslim_core::cost::profile::{self, Device, Measured, Profile, TimedNet};
 use yoloslim_core::graph::Graph;
-use yoloslim_core::{Result, files};
+use yoloslim_core::{Result, files, path_text};
 
 use super::examples;
 use super::layer_table::kind;
@@ -79,6 +79,7 @@ struct Measure {
 /// All that `measure --json` prints.
 #[derive(Debug, Serialize)]
 struct MeasureSummary<'a> {
+    #[serde(serialize_with = "path_text::one")]
     profile: &'a Path,
     name: &'a str,
     /// Layers that were timed.
@@ -224,6 +225,7 @@ fn table(graph: &Graph, summary: &Summary) -> String {
 /// All that `fit --json` prints.
 #[derive(Debug, Serialize)]
 struct FitSummary<'a> {
+    #[serde(serialize_with = "path_text::one")]
     profile: &'a Path,
     fitted: &'a [&'static str],
     kept: &'a [&'static str],

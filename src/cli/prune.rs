@@ -10,7 +10,7 @@ use yoloslim::prove::prove_with;
 use yoloslim::search::{ByData, Work};
 use yoloslim_core::labels::Dataset;
 use yoloslim_core::prune::{self, PruneOptions, PrunePlan};
-use yoloslim_core::{Error, Network, Result};
+use yoloslim_core::{Error, Network, Result, path_text};
 
 use super::detect::warn_of_other_classes;
 use super::knobs::Data;
@@ -86,7 +86,9 @@ struct Summary {
     map50_after: Option<f64>,
     /// None in a dry run, which does not build the slim net.
     proof_max_relative_difference: Option<f64>,
+    #[serde(serialize_with = "path_text::option")]
     cfg: Option<PathBuf>,
+    #[serde(serialize_with = "path_text::option")]
     weights: Option<PathBuf>,
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use yoloslim::report;
-use yoloslim_core::{Result, files};
+use yoloslim_core::{Result, files, path_text};
 
 use super::origin;
 use super::slim::train_more;
@@ -40,6 +40,7 @@ const EPOCHS: usize = 100;
 /// All that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Summary {
+    #[serde(serialize_with = "path_text::one")]
     report: PathBuf,
     #[serde(flatten)]
     run: report::Summary,

@@ -5,6 +5,7 @@ mod commands;
 mod darknet_files;
 mod endings;
 mod exports;
+mod file_names;
 mod fixtures;
 mod quantize;
 mod runs;

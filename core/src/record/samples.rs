@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::boxes::{BBox, Detection};
+use crate::path_text;
 
 /// A validation image, and what the nets find on it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SampleRecord {
     /// The image file.
+    #[serde(serialize_with = "path_text::one")]
     pub image: PathBuf,
     /// A copy small enough to be shown, in the run's folder.
     pub picture: String,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::path_text;
+
 /// A machine.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Environment {
@@ -22,6 +24,7 @@ pub struct Environment {
     /// Threads that the run may use.
     pub threads: usize,
     /// The folder that the command was typed in: relative paths start there.
+    #[serde(serialize_with = "path_text::one")]
     pub folder: PathBuf,
     /// Seconds from the start of 1970 (UTC) to the start of the run.
     pub started: u64,
