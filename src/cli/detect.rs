@@ -77,7 +77,7 @@ impl Detect {
         let mut detector = Detector::new(&network, options).map_err(|e| e.inside(self.net.cfg.display()))?;
         let drawings = self.output.as_deref().map(|folder| Drawings::new(folder, &pictures)).transpose()?;
         let bar = term.progress(pictures.len(), "detecting");
-        let (mut all, mut unread) = (Vec::new(), Vec::new());
+        let (mut all, mut unread, mut undrawn) = (Vec::new(), Vec::new(), None);
         for (i, picture) in pictures.iter().enumerate() {
             let mut image = match Rgb::open_upright(picture) {
                 Ok(image) => image,
@@ -90,11 +90,12 @@ impl Detect {
             };
             let mut detections = detector.detect(&image)?;
             detections.retain(|d| chosen.as_ref().is_none_or(|chosen| chosen.contains(&d.class)));
-            if let Some(drawings) = &drawings {
-                draw::draw_detections(&mut image, &detections, &names);
-                draw::save(&image, &drawings.files[i])?;
-            }
             all.extend(detections.iter().map(|d| found(picture, d, &names)));
+            // What is found is worth more than its drawing: a full disk does not cost the list.
+            if let Some(drawings) = drawings.as_ref().filter(|_| undrawn.is_none()) {
+                draw::draw_detections(&mut image, &detections, &names);
+                undrawn = draw::save(&image, &drawings.files[i]).err();
+            }
             bar.inc();
         }
         bar.finish_and_clear();
@@ -108,6 +109,9 @@ impl Detect {
             if all.is_empty() && self.conf > LOW {
                 term.note(format!("a lower --conf, {LOW} say, shows what the net is less sure of"));
             }
+        }
+        if let Some(error) = undrawn {
+            return Err(error);
         }
         if let Some(folder) = self.output.as_ref().filter(|_| !self.json) {
             term.wrote(format!("{read} to {}", folder.display()));

@@ -1,17 +1,17 @@
 //! Names of files that are odd or too long, and errors that must name the right one.
 
-#![cfg(unix)]
-
 use std::process::{Command, Output};
 
-use crate::fixtures::Scene;
+use crate::fixtures::{Scene, yoloslim};
 
 /// The one document on stdout.
+#[cfg(unix)]
 fn document(output: &Output) -> serde_json::Value {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+#[cfg(unix)]
 #[test]
 fn a_name_that_is_not_utf8_loses_no_results() {
     use std::os::unix::ffi::OsStrExt;
@@ -31,4 +31,19 @@ fn a_name_that_is_not_utf8_loses_no_results() {
     assert!(last.ends_with("b\u{fffd}.png"), "{last}");
     let bench = run(&["bench".as_ref(), "infer".as_ref(), cfg.as_os_str(), "--steps=1".as_ref()]);
     assert!(bench["cfg"].as_str().unwrap().ends_with("b\u{fffd}.cfg"), "{bench}");
+}
+
+#[test]
+fn what_was_found_is_printed_though_it_cannot_be_drawn() {
+    let scene = Scene::new();
+    // Both would be drawn as the same .png; the second takes its own extension along, too long for a name.
+    let long = "a".repeat(249);
+    scene.picture(&format!("p/{long}.jpg"), 60);
+    std::fs::copy(scene.path(&format!("p/{long}.jpg")), scene.path(&format!("p/{long}.png"))).unwrap();
+    let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("drawn"));
+    let output = yoloslim(&["detect", &cfg, &weights, &scene.arg("p"), "--conf", "0", "-o", &out]);
+    let (told, list) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
+    assert!(output.status.code() == Some(1) && told.contains("cannot write"), "{told}");
+    assert!(!told.contains("wrote"), "{told}");
+    assert!([".jpg  ", ".png  "].iter().all(|end| list.contains(end)), "{list}");
 }
