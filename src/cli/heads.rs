@@ -69,6 +69,7 @@ impl Heads {
     pub fn run(self, term: Term) -> Result<()> {
         self.require_output()?;
         let images = read_images(&self.input)?;
+        images.warning().iter().for_each(|w| term.warn(format!("{}: {w}", self.input.display())));
         let network = self.net.read(term)?;
         let mut engine = self.engine(&network, images.shape)?;
         let count = images.shape[0];
@@ -128,7 +129,8 @@ impl Heads {
             None if same_size => Ok(Box::new(Predictor::new(network))),
             None => match Predictor::with_size(network, (width, height), 1) {
                 Ok(predictor) => Ok(Box::new(predictor)),
-                Err(e) => Err(e.inside(self.input.display())),
+                // What does not fit is a line of the cfg, at this size.
+                Err(e) => Err(e.inside(format!("images of {width}x{height}: {}", self.net.cfg.display()))),
             },
         }
     }

@@ -17,7 +17,28 @@ pub struct Images {
     pub values: Vec<f32>,
 }
 
-/// Reads an `.npy` of four dimensions and float32.
+impl Images {
+    /// What is odd about the values of images that a net is to read.
+    pub fn warning(&self) -> Option<String> {
+        let [least, most] = self
+            .values
+            .iter()
+            .fold([f32::INFINITY, f32::NEG_INFINITY], |[least, most], v| [least.min(*v), most.max(*v)]);
+        let advice = if least >= 0.0 && most > 2.0 { "; divide values of 0 to 255 by 255" } else { "" };
+        // Resizing may leave the range by what it rounds.
+        let inside = least >= -1e-3 && most <= 1.001;
+        (!inside).then(|| format!("values from {least} to {most}, but nets read 0 to 1{advice}"))
+    }
+
+    /// Image, channel, row and column of the first value that is no number.
+    fn first_not_finite(&self) -> Option<[usize; 4]> {
+        let at = self.values.iter().position(|v| !v.is_finite())?;
+        let [_, channels, height, width] = self.shape;
+        Some([at / (channels * height * width), at / (height * width) % channels, at / width % height, at % width])
+    }
+}
+
+/// Reads an `.npy` of four dimensions and float32, all of them finite.
 pub fn read_images(path: &Path) -> Result<Images> {
     let bytes = files::read(path)?;
     let wants = "save it with numpy.save as a C-ordered float32 array [images, channels, height, width]";
@@ -34,7 +55,12 @@ pub fn read_images(path: &Path) -> Result<Images> {
     }
     let dtype = file.dtype().descr();
     let values = file.into_vec::<f32>().map_err(|e| bad(format!("cannot read {dtype} as float32: {e}")))?;
-    Ok(Images { shape, values })
+    let images = Images { shape, values };
+    match images.first_not_finite() {
+        None => Ok(images),
+        Some(at) => Err(Error::at(path.display(), format!("the value at {at:?} is NaN or infinite"))
+            .fix("give images without such values, 0 to 1")),
+    }
 }
 
 /// The bytes of an uncompressed `.npz` of float32 arrays, as numpy.savez writes it.
@@ -95,6 +121,22 @@ mod tests {
             let message = read(&bytes).unwrap_err().to_string();
             assert!(message.contains(wanted) && message.ends_with("height, width]"), "{message}");
         }
+    }
+
+    #[test]
+    fn values_that_are_no_numbers_are_refused_and_those_of_another_scale_told() {
+        let mut values = [0.5; 24];
+        assert_eq!(read(&npy(&[2, 3, 2, 2], &values)).unwrap().warning(), None);
+        for bad in [f32::NAN, f32::INFINITY] {
+            values[19] = bad;
+            let message = read(&npy(&[2, 3, 2, 2], &values)).unwrap_err().to_string();
+            assert!(message.contains("the value at [1, 1, 1, 1] is NaN or infinite"), "{message}");
+        }
+        values[19] = 255.0;
+        let warning = read(&npy(&[2, 3, 2, 2], &values)).unwrap().warning().unwrap();
+        assert_eq!(warning, "values from 0.5 to 255, but nets read 0 to 1; divide values of 0 to 255 by 255");
+        values[19] = -0.5;
+        assert!(read(&npy(&[2, 3, 2, 2], &values)).unwrap().warning().unwrap().ends_with("0 to 1"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::fixtures::{Scene, yoloslim};
+use crate::fixtures::{CFG, Scene, yoloslim};
 
 /// The one document on stdout.
 #[cfg(unix)]
@@ -46,4 +46,16 @@ fn what_was_found_is_printed_though_it_cannot_be_drawn() {
     assert!(output.status.code() == Some(1) && told.contains("cannot write"), "{told}");
     assert!(!told.contains("wrote"), "{told}");
     assert!([".jpg  ", ".png  "].iter().all(|end| list.contains(end)), "{list}");
+}
+
+#[test]
+fn images_of_a_size_that_a_line_of_the_cfg_cannot_take() {
+    let scene = Scene::new();
+    let tail = "\n[maxpool]\nsize=2\nstride=2\n\n[upsample]\nstride=2\n\n[route]\nlayers=-1,-3\n";
+    let cfg = scene.write("odd.cfg", CFG.to_owned() + tail);
+    let input = scene.npy("x.npy", [1, 3, 33, 33]);
+    let args = ["heads", &cfg, &scene.arg("net.weights"), "--input", &input, "-o", &scene.arg("o.npz")];
+    let told = String::from_utf8(yoloslim(&args).stderr).unwrap();
+    assert!(told.contains("images of 33x33: ") && told.contains("odd.cfg:"), "{told}");
+    assert!(told.contains("[route] #13") && !told.contains("x.npy"), "{told}");
 }
