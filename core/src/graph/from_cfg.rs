@@ -153,10 +153,16 @@ impl Builder<'_> {
                     || !first.width.is_multiple_of(*stride)
                     || !first.channels.is_multiple_of(stride * stride)
                 {
-                    return Err(self.error(format!(
-                        "stride={stride} does not divide {}x{}x{}",
-                        first.width, first.height, first.channels
-                    )));
+                    return Err(self
+                        .error(format!(
+                            "stride={stride} does not divide {}x{}x{} (width x height x channels)",
+                            first.width, first.height, first.channels
+                        ))
+                        .fix(format!(
+                            "reorg a map whose width and height are multiples of {stride} and its channels of {}; the \
+                         net's width and height must often be multiples of 32",
+                            stride * stride
+                        )));
                 }
                 with(first.channels * stride * stride, first.height / stride, first.width / stride)
             }
@@ -167,16 +173,27 @@ impl Builder<'_> {
             Op::ScaleChannels { .. } => {
                 let map = self.graph.shape(inputs[1]);
                 if first.area() != 1 || first.channels != map.channels {
-                    return Err(self.error(format!(
-                        "the scales are {}x{}x{}, but the map has {} channels",
-                        first.width, first.height, first.channels, map.channels
-                    )));
+                    return Err(self
+                        .error(format!(
+                            "the scales are {}x{}x{}, but the map has {} channels",
+                            first.width, first.height, first.channels, map.channels
+                        ))
+                        .fix(format!(
+                            "scale by what [avgpool] and a convolution with filters={} give, or correct from",
+                            map.channels
+                        )));
                 }
                 Ok(map)
             }
             Op::Sam { .. } => {
-                if self.graph.shape(inputs[1]) != first {
-                    return Err(self.error("both inputs of [sam] must have the same shape"));
+                let map = self.graph.shape(inputs[1]);
+                if map != first {
+                    return Err(self
+                        .error(format!(
+                            "the layer before is {}x{}x{} and that of from {}x{}x{} (width x height x channels)",
+                            first.width, first.height, first.channels, map.width, map.height, map.channels
+                        ))
+                        .fix("join maps of the same shape: correct from, or the filters of the layer before"));
                 }
                 Ok(first)
             }
@@ -189,7 +206,9 @@ impl Builder<'_> {
         for &source in inputs {
             let c = self.graph.shape(source).channels;
             if !c.is_multiple_of(groups) {
-                return Err(self.error(format!("groups={groups} does not divide an input's {c} channels")));
+                return Err(self
+                    .error(format!("groups={groups} does not divide an input's {c} channels"))
+                    .fix("choose groups that divide the channels of every input"));
             }
             channels += c / groups;
         }
@@ -248,6 +267,40 @@ mod tests {
     }
 
     #[test]
+    fn what_a_head_lacks_is_named() {
+        let head = "[convolutional]\nfilters=24\nactivation=linear\n";
+        let yolo = |keys: &str| format!("{head}[yolo]\n{keys}");
+        let cases = [
+            (yolo("mask=0\nclasses=3\n"), "[yolo] #1: anchors is missing; write anchors=w,h"),
+            (yolo("mask=9\nclasses=3\nanchors=1,1\n"), "mask names anchor 9, but there are 1 anchors; count masks"),
+            (
+                yolo("masks=0,1,2\nclasses=3\nanchors=1,1,2,2,3,3,4,4,5,5,6,6\n"),
+                "filters=24, but a [yolo] layer with 6 anchors (it has no mask=, so all of them count) and 3 classes reads \
+                 48; write mask= into [yolo]",
+            ),
+            (
+                yolo("mask=0\nanchors=1,1\n"),
+                "20 classes (it has no classes=, so Darknet's 20) reads 25; write classes= into",
+            ),
+            (yolo("anchors=1,1\n"), "write mask= and classes= into [yolo]"),
+            (
+                "[maxpool]\n[yolo]\nmask=0\nanchors=1,1\nclasses=3\n".to_owned(),
+                "[yolo] #1: the layer before has 3 channels, but a [yolo] layer with 1 anchors and 3 classes reads 8; put a \
+                 [convolutional] with filters=8",
+            ),
+        ];
+        for (layers, wanted) in cases {
+            let message = graph(&layers).unwrap_err().to_string();
+            assert!(message.contains(wanted), "{layers} gave {message}");
+        }
+        for scale in ["nan", "0", "-1.1", "inf"] {
+            let message = graph(&yolo(&format!("mask=0\nclasses=19\nanchors=1,1\nscale_x_y={scale}\n"))).unwrap_err();
+            assert!(message.to_string().contains("; give scale_x_y a number above 0"), "{message}");
+        }
+        graph(&yolo("mask=0\nclasses=19\nanchors=1,1\nscale_x_y=1.05\n")).unwrap();
+    }
+
+    #[test]
     fn what_cannot_be_computed_is_refused_with_place_and_fix() {
         let cases = [
             ("[lstm]\n", "4 [lstm] #0: the layer kind [lstm] is not supported; use only"),
@@ -269,6 +322,20 @@ mod tests {
                 "[maxpool]\nstride=2\n[convolutional]\nfilters=4\n[upsample]\n[route]\nlayers=-1,0\n",
                 "an input is 64x32 and another 32x16",
             ),
+            (
+                "[convolutional]\nfilters=6\n[route]\nlayers=-1\ngroups=4\n",
+                "groups=4 does not divide an input's 6 channels; choose groups that divide",
+            ),
+            ("[reorg]\nstride=2\n", "does not divide 64x32x3 (width x height x channels); reorg a map"),
+            (
+                "[convolutional]\nfilters=6\n[avgpool]\n[convolutional]\nfilters=4\n[scale_channels]\nfrom=0\n",
+                "the scales are 1x1x4, but the map has 6 channels; scale by what [avgpool] and a convolution with filters=6",
+            ),
+            (
+                "[convolutional]\nfilters=6\n[convolutional]\nfilters=4\n[sam]\nfrom=0\n",
+                "the layer before is 64x32x4 and that of from 64x32x6 (width x height x channels); join maps",
+            ),
+            ("[dropout]\nprobability=1\n", "probability=1; give probability 0 or more, and less than 1"),
         ];
         for (layers, wanted) in cases {
             let message = graph(layers).unwrap_err().to_string();

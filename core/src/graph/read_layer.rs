@@ -18,7 +18,7 @@ pub(super) fn read(b: &Builder) -> Result<(Op, Vec<Source>)> {
         "maxpool" | "max" => before(Op::MaxPool(max_pool(b)?)),
         "upsample" => before(upsample(b)?),
         "avgpool" | "avg" => before(Op::AveragePool),
-        "dropout" => before(Op::Dropout { probability: b.section.number_or("probability", 0.5)? }),
+        "dropout" => before(dropout(b)?),
         "reorg" => before(Op::Reorg { stride: positive(b, "stride", 1)? }),
         "yolo" => before(Op::Yolo(yolo(b)?)),
         "route" => route(b)?,
@@ -79,6 +79,15 @@ fn max_pool(b: &Builder) -> Result<MaxPool> {
     })
 }
 
+fn dropout(b: &Builder) -> Result<Op> {
+    match b.section.number_or("probability", 0.5)? {
+        probability if (0.0..1.0).contains(&probability) => Ok(Op::Dropout { probability }),
+        probability => {
+            Err(b.error(format!("probability={probability}")).fix("give probability 0 or more, and less than 1"))
+        }
+    }
+}
+
 fn upsample(b: &Builder) -> Result<Op> {
     if b.section.number_or("scale", 1.0f32)? != 1.0 {
         return Err(b.error("an upsample with scale other than 1 is not supported").fix("remove scale"));
@@ -106,6 +115,11 @@ fn shortcut(b: &Builder) -> Result<(Op, Vec<Source>)> {
 fn yolo(b: &Builder) -> Result<Yolo> {
     let s = b.section;
     let numbers = s.numbers::<f32>("anchors")?;
+    if numbers.is_empty() {
+        return Err(b
+            .error("anchors is missing")
+            .fix("write anchors=w,h, w,h, .. in pixels of the net's input; `yoloslim anchors` finds them"));
+    }
     let (pairs, odd) = numbers.as_chunks::<2>();
     if !odd.is_empty() || pairs.iter().flatten().any(|v| !v.is_finite() || *v <= 0.0) {
         return Err(b.error("anchors must be pairs of positive numbers").fix("write anchors=w,h, w,h, .."));
@@ -122,11 +136,21 @@ fn yolo(b: &Builder) -> Result<Yolo> {
     let yolo = Yolo {
         anchors: mask.iter().map(pick).collect::<Result<_>>()?,
         classes: positive(b, "classes", 20)?,
-        scale_x_y: s.number_or("scale_x_y", 1.0)?,
+        scale_x_y: scale_x_y(b)?,
         new_coords: s.number_or("new_coords", 0i64)? != 0,
     };
     check_filters(b, &yolo)?;
     Ok(yolo)
+}
+
+/// It stretches the range of centres, so that borders of cells can be reached.
+fn scale_x_y(b: &Builder) -> Result<f32> {
+    match b.section.number_or("scale_x_y", 1.0f32)? {
+        scale if scale > 0.0 && scale.is_finite() => Ok(scale),
+        scale => Err(b
+            .error(format!("scale_x_y={scale}"))
+            .fix("give scale_x_y a number above 0, such as the 1.05 of YOLOv4, or leave it out")),
+    }
 }
 
 /// A head must be fed the channels it reads; the fault is the convolution's, so its line is named.
@@ -136,21 +160,27 @@ fn check_filters(b: &Builder, yolo: &Yolo) -> Result<()> {
     if channels == yolo.channels() {
         return Ok(());
     }
-    let told = b.section.get("classes").is_some();
+    let missing: Vec<&str> = ["mask", "classes"].into_iter().filter(|key| b.section.get(key).is_none()).collect();
+    let unless = |key: &str, told| if missing.contains(&key) { told } else { "" };
     let wants = format!(
-        "a [yolo] layer with {} anchors and {} classes{} reads {}",
+        "a [yolo] layer with {} anchors{} and {} classes{} reads {}",
         yolo.anchors.len(),
+        unless("mask", " (it has no mask=, so all of them count)"),
         yolo.classes,
-        if told { "" } else { " (it has no classes=, so Darknet's 20)" },
+        unless("classes", " (it has no classes=, so Darknet's 20)"),
         yolo.channels()
     );
-    let fix = if told { format!("write filters={}", yolo.channels()) } else { "write classes= into [yolo]".to_owned() };
-    Err(match previous.layer().map(|i| &b.graph.layers[i]) {
-        Some(l) if matches!(l.op, Op::Convolution(_)) => {
-            Error::at(&l.place, format!("filters={channels}, but {wants}")).fix(fix)
-        }
-        _ => b.error(format!("the layer before has {channels} channels, but {wants}")),
-    })
+    let convolution = previous.layer().map(|i| &b.graph.layers[i]).filter(|l| matches!(l.op, Op::Convolution(_)));
+    let fix = match (missing.as_slice(), convolution) {
+        ([], Some(_)) => format!("write filters={}", yolo.channels()),
+        ([], None) => format!("put a [convolutional] with filters={} and activation=linear before it", yolo.channels()),
+        (missing, _) => format!("write {}= into [yolo]", missing.join("= and ")),
+    };
+    Err(match convolution {
+        Some(l) => Error::at(&l.place, format!("filters={channels}, but {wants}")),
+        None => b.error(format!("the layer before has {channels} channels, but {wants}")),
+    }
+    .fix(fix))
 }
 
 fn with_previous(b: &Builder, key: &str) -> Result<Vec<Source>> {
