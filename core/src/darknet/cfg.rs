@@ -180,9 +180,13 @@ impl Section {
     /// Where the section stands, for messages: `612 [convolutional] #74`.
     #[must_use]
     pub fn place(&self) -> String {
+        self.place_of(&self.header)
+    }
+
+    fn place_of(&self, line: &Line) -> String {
         match self.layer {
-            Some(layer) => format!("{} [{}] #{layer}", self.header.number, self.kind),
-            None => format!("{} [{}]", self.header.number, self.kind),
+            Some(layer) => format!("{} [{}] #{layer}", line.number, self.kind),
+            None => format!("{} [{}]", line.number, self.kind),
         }
     }
 
@@ -191,10 +195,19 @@ impl Section {
         self.body.iter().filter_map(|line| line.entry.as_ref()).map(|(key, _)| key.as_str())
     }
 
-    /// The value of `key` as written; the last one wins when it is repeated.
+    /// Place, key and value of each line that is of no effect, its key standing in the section before it.
+    pub(super) fn passed_over(&self) -> impl Iterator<Item = (String, &str, &str)> {
+        let entries = self.body.iter().filter_map(|line| Some((line, line.entry.as_ref()?)));
+        entries.enumerate().filter_map(|(at, (line, (key, value)))| {
+            let repeated = self.keys().take(at).any(|before| before == key);
+            repeated.then(|| (self.place_of(line), key.as_str(), value.as_str()))
+        })
+    }
+
+    /// The value of `key` as written; the first one counts when it is repeated, as in Darknet.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.body.iter().rev().filter_map(|l| l.entry.as_ref()).find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+        self.body.iter().filter_map(|l| l.entry.as_ref()).find(|(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
     /// The value of `key` as a number, none when it is absent.
@@ -230,11 +243,11 @@ impl Section {
         })
     }
 
-    /// Sets `key`, in its place where it is there already, else as a new line under the header.
+    /// Sets `key`, where it is there already in the line that counts, else as a new line under the header.
     pub fn set(&mut self, key: &str, value: impl Display) {
         let value = value.to_string();
         let end = if self.header.raw.ends_with("\r\n") { "\r\n" } else { "\n" };
-        match self.body.iter_mut().rev().find(|l| l.entry.as_ref().is_some_and(|(k, _)| k == key)) {
+        match self.body.iter_mut().find(|l| l.entry.as_ref().is_some_and(|(k, _)| k == key)) {
             Some(line) => line.set_value(value),
             None => {
                 let raw = format!("{key}={value}{end}");
@@ -287,6 +300,17 @@ mod tests {
         assert!(text.contains("width = 64 \r\n"), "{text}");
         assert!(text.contains("[convolutional]\r\nsize=3\r\nfilters=16 # eight\r\n"), "{text}");
         assert_eq!(cfg.layers()[1].numbers::<f32>("anchors").unwrap(), [1.0, 2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn of_a_repeated_key_the_first_counts_and_is_changed() {
+        let mut cfg = Cfg::parse(b"[net]\nwidth=32\n[convolutional]\nfilters=8\nsize=3\nfilters=16\n").unwrap();
+        assert_eq!(cfg.layers()[0].get("filters"), Some("8"));
+        cfg.layer_mut(0).set("filters", 4);
+        assert_eq!(cfg.layers()[0].get("filters"), Some("4"));
+        assert!(cfg.to_string().ends_with("filters=4\nsize=3\nfilters=16\n"));
+        cfg.layer_mut(0).unset("filters");
+        assert_eq!(cfg.layers()[0].get("filters"), None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Keys of a `.cfg` that are probably slips of the pen. Darknet passes over what it does not know, and so do we; but a filter count under
-//! `fitlers` is not what anybody meant.
+//! `fitlers` is not what anybody meant. It also passes over a key that the section has had already.
 
 use super::Cfg;
 
@@ -26,7 +26,7 @@ fn slips(word: &str, known: &str) -> Option<usize> {
     (known.len() > 3 && letters <= most).then_some(letters)
 }
 
-/// A message for each key that is unknown and like a known one, with its place.
+/// A message for each key that is unknown and like a known one, and for each that is repeated, with its place.
 #[must_use]
 pub fn probable_slips(cfg: &Cfg) -> Vec<String> {
     let known: Vec<&str> = KNOWN.split_whitespace().collect();
@@ -41,6 +41,10 @@ pub fn probable_slips(cfg: &Cfg) -> Vec<String> {
                 ));
             }
         }
+        told.extend(section.passed_over().map(|(place, key, value)| {
+            let counts = section.get(key).unwrap_or_default();
+            format!("{place}: {key}={value} has no effect, for {key}={counts} comes before it; remove one of them")
+        }));
     }
     told
 }
@@ -59,6 +63,14 @@ mod tests {
         assert_eq!(told.len(), 3, "{told:?}");
         assert!(told[0].starts_with("1 [net]: heigth= is") && told[0].ends_with("height= meant?"), "{}", told[0]);
         assert!(told[1].starts_with("4 [convolutional] #0: filter="), "{}", told[1]);
+    }
+
+    #[test]
+    fn a_repeated_key_is_told_with_its_line() {
+        let told = told("[net]\nwidth=32\n[convolutional]\nfilters=8\nsize=3\nfilters=16\n[yolo]\nsize=1\n");
+        let expected =
+            "6 [convolutional] #0: filters=16 has no effect, for filters=8 comes before it; remove one of them";
+        assert_eq!(told, [expected]);
     }
 
     #[test]
