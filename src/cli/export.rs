@@ -112,6 +112,7 @@ struct Written {
     files: Vec<ExportedFile>,
     outputs: Vec<String>,
     unused: Vec<String>,
+    colour: Colour,
     calibration_images: usize,
     /// What to do with the files.
     next: String,
@@ -152,12 +153,14 @@ impl Export {
             Format::Ncnn => self.ncnn(&network, &name)?,
             Format::Darknet => Written {
                 files: darknet::write(&network, &name),
+                colour: Colour::of(network.graph.input.channels),
                 next: "the normalisation is folded in: run it by Darknet or OpenCV, but train the net it came from"
                     .into(),
                 ..Written::default()
             },
             Format::Safetensors => Written {
                 files: safetensors::write(&network, &name)?,
+                colour: Colour::of(network.graph.input.channels),
                 next: format!(
                     "in Python: safetensors.numpy.load_file(\"{name}.safetensors\")[\"layers.0.conv.weight\"]"
                 ),
@@ -214,7 +217,7 @@ impl Export {
     fn folded(&self, network: &Network) -> Result<(FoldedNet, Colour)> {
         let net = FoldedNet::of(network);
         match self.color {
-            ColourName::Rgb => Ok((net, Colour::Rgb)),
+            ColourName::Rgb => Ok((net, Colour::of(network.graph.input.channels))),
             ColourName::Bgr if network.graph.input.channels != 3 => {
                 let cause =
                     format!("the net reads {} channels, which have no order of colours", network.graph.input.channels);
@@ -240,7 +243,7 @@ impl Export {
             "in Python: onnxruntime.InferenceSession({:?}).run(None, {{\"images\": x}})",
             file.display().to_string()
         );
-        Ok(Written { files, outputs, next, ..Written::default() })
+        Ok(Written { files, outputs, colour, next, ..Written::default() })
     }
 
     fn ncnn(&self, network: &Network, name: &str) -> Result<Written> {
@@ -249,7 +252,7 @@ impl Export {
         let outputs = head_names(&net);
         files.push(describe_heads(&net, name, ncnn::INPUT, &outputs, colour)?);
         let next = format!("on the device: net.load_param(\"{name}.param\"), net.load_model(\"{name}.bin\")");
-        Ok(Written { files, outputs, next, ..Written::default() })
+        Ok(Written { files, outputs, colour, next, ..Written::default() })
     }
 
     fn caffe(&self, network: &Network, name: &str, term: Term) -> Result<Written> {
@@ -264,7 +267,7 @@ impl Export {
         let calibration_images = pictures.len();
         files.extend(image_files(pictures));
         let next = next_for_caffe(name, &options, calibration_images);
-        Ok(Written { files, outputs: export.heads, unused: export.unused, calibration_images, next })
+        Ok(Written { files, outputs: export.heads, unused: export.unused, colour, calibration_images, next })
     }
 
     /// Calibration images, spread evenly over the training images.
@@ -327,7 +330,7 @@ impl Export {
         let folder = format!("{IMAGE_FOLDER}/");
         let names = written.files.iter().filter(|file| !file.name.starts_with(&folder));
         let files: Vec<PathBuf> = names.map(|file| output.join(&file.name)).collect();
-        let colours = if self.color == ColourName::Bgr { Colour::Bgr } else { Colour::Rgb }.name();
+        let colours = written.colour.name();
         if self.json {
             let (outputs, unused) = (written.outputs, written.unused);
             let calibration_images = written.calibration_images;
@@ -336,7 +339,8 @@ impl Export {
         let list: String = files.iter().map(|path| format!("{}\n", path.display())).collect();
         term::print(&list)?;
         if format != Format::Darknet && format != Format::Safetensors {
-            term.note(format!("the net reads {colours}, values 0 to 1; outputs: {}", written.outputs.join(", ")));
+            let colours = if written.colour == Colour::Unordered { String::new() } else { format!("{colours}, ") };
+            term.note(format!("the net reads {colours}values 0 to 1; outputs: {}", written.outputs.join(", ")));
         }
         let count = written.files.len();
         term.wrote(format!("{count} {} to {}", if count == 1 { "file" } else { "files" }, output.display()));

@@ -336,7 +336,7 @@ impl Quantize {
         match quantised.quantisation.scheme {
             Scheme::Nnie => json("hp.json", serde_json::to_vec_pretty(&quantised.quantisation.float_layers)),
             Scheme::Int8(_) => {
-                let options: OnnxOptions = self.onnx.options(Colour::Rgb);
+                let options: OnnxOptions = self.onnx.options(Colour::of(quantised.network.graph.input.channels));
                 let heads = onnx::describe(&FoldedNet::of(&quantised.network), STEM, options)?;
                 files::write_whole(&folder.join(&heads.name), &heads.bytes)?;
                 let onnx = qdq::write(&quantised.network, &quantised.quantisation, options)?;

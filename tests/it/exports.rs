@@ -33,6 +33,25 @@ fn each_format_has_its_files() {
 }
 
 #[test]
+fn a_net_of_one_channel_has_no_order_of_colours() {
+    let scene = Scene::new();
+    let grey = Cfg::parse(CFG.replace("channels=3", "channels=1").as_bytes()).unwrap();
+    Network::initialise(grey, 1).unwrap().write(&scene.path(""), "grey").unwrap();
+    let (cfg, weights) = (scene.arg("grey.cfg"), scene.arg("grey.weights"));
+    for format in ["caffe", "onnx", "ncnn", "darknet"] {
+        let summary = json(&["export", &cfg, &weights, "--format", format, "-o", &scene.arg(format)]);
+        assert_eq!(summary["colours"], "grayscale", "{format}");
+    }
+    let text = |name: &str| files::read_text(&scene.path(name)).unwrap();
+    let mapper = text("caffe/grey.nnie.cfg");
+    assert!(!mapper.contains("RGB") && mapper.ends_with("[data_scale] 0.0039215686\n"), "{mapper}");
+    assert!(text("caffe/grey.prototxt").contains("Input: 1 channel (grayscale), 32 x 32"));
+    for name in ["caffe/grey.heads.json", "onnx/grey.heads.json", "ncnn/grey.heads.json"] {
+        assert!(text(name).contains("\"colours\": \"grayscale\""), "{name}");
+    }
+}
+
+#[test]
 fn caffe_comes_with_calibration_images_of_the_nets_size() {
     let scene = Scene::new();
     let data = scene.data(2, "");

@@ -146,6 +146,9 @@ mod tests {
         assert_eq!(read["heads"][0]["anchors"], serde_json::json!([[2.0, 3.0], [4.0, 5.0]]));
         assert_eq!((&read["heads"][0]["rows"], &read["heads"][0]["columns"]), (&4.into(), &8.into()));
         assert!(read.get("boxes").is_none());
+        let grey = describe_heads(&net, "net", "data", &["out".to_owned()], Colour::of(1)).unwrap();
+        let read: serde_json::Value = serde_json::from_slice(&grey.bytes).unwrap();
+        assert_eq!(read["input"]["colours"], "grayscale");
         let decoded = describe_boxes(&net, "net", "images", "boxes", Colour::Rgb).unwrap();
         let read: serde_json::Value = serde_json::from_slice(&decoded.bytes).unwrap();
         assert_eq!((&read["boxes"]["output"], &read["boxes"]["count"]), (&"boxes".into(), &64.into()));

@@ -30,15 +30,37 @@ pub enum Colour {
     Rgb,
     /// Blue first.
     Bgr,
+    /// One channel.
+    Grey,
+    /// Channels that are no colours.
+    Unordered,
 }
 
 impl Colour {
-    /// `RGB` or `BGR`.
+    /// What a net of so many input channels reads, as it was trained.
+    #[must_use]
+    pub fn of(channels: usize) -> Self {
+        match channels {
+            3 => Self::Rgb,
+            1 => Self::Grey,
+            _ => Self::Unordered,
+        }
+    }
+
+    /// `RGB` or `BGR`, where there are colours to be in an order.
+    #[must_use]
+    pub fn order(self) -> Option<&'static str> {
+        matches!(self, Self::Rgb | Self::Bgr).then(|| self.name())
+    }
+
+    /// `RGB`, `BGR`, `grayscale` or `none`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Rgb => "RGB",
             Self::Bgr => "BGR",
+            Self::Grey => "grayscale",
+            Self::Unordered => "none",
         }
     }
 }

@@ -21,7 +21,8 @@ pub(super) fn cfg(name: &str, options: &CaffeOptions) -> String {
         InternalStride::Sixteen => 16,
         InternalStride::ThirtyTwo => 32,
     };
-    let order = options.colour.name();
+    // A net without colours has none to be put in order.
+    let order = options.colour.order().map_or_else(String::new, |order| format!("[RGB_order] {order}\n"));
     format!(
         "[prototxt_file] ./{name}.prototxt\n\
          [caffemodel_file] ./{name}.caffemodel\n\
@@ -39,6 +40,6 @@ pub(super) fn cfg(name: &str, options: &CaffeOptions) -> String {
          [mean_file] null\n\
          [norm_type] 3\n\
          [data_scale] 0.0039215686\n\
-         [RGB_order] {order}\n"
+         {order}"
     )
 }

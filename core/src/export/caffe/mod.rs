@@ -154,10 +154,14 @@ fn writable(net: &FoldedNet, options: &CaffeOptions) -> Result<lower::Written> {
 
 /// What whoever opens the prototxt should know.
 fn comment(net: &FoldedNet, options: &CaffeOptions, written: &lower::Written) -> String {
-    let (input, order) = (net.input, options.colour.name());
+    let (input, colour) = (net.input, options.colour.name());
     let mut lines = format!(
-        "Input: {} channels ({order}), {} x {} (width x height), values 0 to 1.\n",
-        input.channels, input.width, input.height
+        "Input: {} channel{} ({}), {} x {} (width x height), values 0 to 1.\n",
+        input.channels,
+        if input.channels == 1 { "" } else { "s" },
+        if options.colour == Colour::Unordered { "no colours" } else { colour },
+        input.width,
+        input.height
     );
     for (head, blob) in net.heads.iter().zip(&written.heads) {
         lines += &format!(
