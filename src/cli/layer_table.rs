@@ -52,7 +52,9 @@ fn line(graph: &Graph, layer: usize) -> String {
         Op::Yolo(y) => (format!("{} anchors, {} classes", y.anchors.len(), y.classes), String::new()),
     };
     let left = format!("{layer:5} {:<6} {words}", kind(&l.op));
-    format!("{left:<SHAPES$}{rest}")
+    // Numbers of five digits leave no space of their own before them.
+    let gap = if left.len() >= SHAPES && !rest.starts_with(' ') { " " } else { "" };
+    format!("{left:<SHAPES$}{gap}{rest}")
 }
 
 fn window(size: usize, stride_x: usize, stride_y: usize) -> String {
@@ -85,5 +87,13 @@ mod tests {
         assert_eq!(words(1), "0 conv 32 3 x 3 / 1 416 x 416 x 3 -> 416 x 416 x 32 0.299 BF");
         assert_eq!(words(2), "1 max 2 x 2 / 2 416 x 416 x 32 -> 208 x 208 x 32");
         assert_eq!(words(3), "2 route 1 1 -> 208 x 208 x 64");
+    }
+
+    #[test]
+    fn columns_stay_apart_at_any_size() {
+        let cfg = "[net]\nwidth=16384\nheight=16384\n[convolutional]\nfilters=8\nsize=3\nstride=2\npad=1\n";
+        let graph = Graph::from_cfg(&Cfg::parse(cfg.as_bytes()).unwrap()).unwrap();
+        let table = layer_table(&graph);
+        assert!(table.contains(" 3 x 3 / 2 16384 x16384 x   3 -> 8192 x8192 x   8 "), "{table}");
     }
 }
