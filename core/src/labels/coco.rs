@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::json_numbers::{flag, whole};
 use super::warnings::Warnings;
 use super::{Dataset, Object, Sample, Split, image_files};
 use crate::boxes::BBox;
@@ -31,26 +32,32 @@ struct File {
 
 #[derive(Deserialize)]
 struct Image {
+    #[serde(deserialize_with = "whole")]
     id: i64,
     file_name: String,
+    #[serde(deserialize_with = "whole")]
     width: usize,
+    #[serde(deserialize_with = "whole")]
     height: usize,
 }
 
 #[derive(Deserialize)]
 struct Annotation {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     id: i64,
+    #[serde(deserialize_with = "whole")]
     image_id: i64,
+    #[serde(deserialize_with = "whole")]
     category_id: i64,
     bbox: [f64; 4],
     area: Option<f64>,
-    #[serde(default)]
-    iscrowd: u8,
+    #[serde(default, deserialize_with = "flag")]
+    iscrowd: bool,
 }
 
 #[derive(Deserialize)]
 struct Category {
+    #[serde(deserialize_with = "whole")]
     id: i64,
     name: String,
 }
@@ -61,10 +68,7 @@ struct Category {
 /// When the file is no COCO JSON, an id occurs twice, or an annotation is of an image or a category that is not there.
 pub fn read(path: &Path) -> Result<Instances> {
     let bytes = files::read(path)?;
-    let mut file: File = serde_json::from_slice(&bytes).map_err(|e| {
-        Error::at(path.display(), format!("this is no COCO instances file: {e}"))
-            .fix("write `images`, `annotations` with `bbox`, and `categories`")
-    })?;
+    let mut file: File = serde_json::from_slice(&bytes).map_err(|e| unreadable(path, &e))?;
     file.images.sort_by_key(|image| image.id);
     file.categories.sort_by_key(|category| category.id);
     let image_ids: Vec<i64> = file.images.iter().map(|image| image.id).collect();
@@ -81,6 +85,18 @@ pub fn read(path: &Path) -> Result<Instances> {
     let positions = (positions(path, "image", &image_ids)?, positions(path, "category", &category_ids)?);
     add_objects(&mut dataset, path, &file.annotations, &positions.0, &positions.1)?;
     Ok(Instances { dataset, image_ids, category_ids })
+}
+
+/// What keeps a file from being read: one of its values, or what it lacks.
+fn unreadable(path: &Path, e: &serde_json::Error) -> Error {
+    let cause = e.to_string();
+    let value = e.is_data() && cause.starts_with("invalid") && !cause.starts_with("invalid length");
+    let error = Error::at(path.display(), format!("this is no COCO instances file: {cause}"));
+    error.fix(if value {
+        "correct the value that ends there"
+    } else {
+        "write `images`, `annotations` with `bbox`, and `categories`"
+    })
 }
 
 fn positions(path: &Path, kind: &str, ids: &[i64]) -> Result<HashMap<i64, usize>> {
@@ -114,7 +130,7 @@ fn add_objects(
         let given = BBox::from_corner(x, y, width, height);
         if let Some(bbox) = warnings.repaired(given, (sample.width, sample.height), place) {
             let area = annotation.area.unwrap_or_else(|| bbox.area());
-            sample.objects.push(Object { class, bbox, area, difficult: false, crowd: annotation.iscrowd != 0 });
+            sample.objects.push(Object { class, bbox, area, difficult: false, crowd: annotation.iscrowd });
         }
     }
     dataset.warnings = warnings.into_lines();
@@ -207,6 +223,24 @@ mod tests {
         let crowd = &second.objects[0];
         assert_eq!((crowd.class, crowd.area, crowd.crowd), (1, 123.5, true));
         assert_eq!(read.dataset.warnings.len(), 2);
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_as_floats_and_crowds_as_booleans() {
+        let text = r#"{"images": [{"id": 4.0, "file_name": "a.png", "width": 100.0, "height": 50}], "annotations": [
+            {"id": 1, "image_id": 4, "category_id": 2.0, "bbox": [1, 1, 5, 5], "iscrowd": true},
+            {"id": 2, "image_id": 4.0, "category_id": 2, "bbox": [1, 1, 5, 5], "iscrowd": false},
+            {"id": 3, "image_id": 4, "category_id": 2, "bbox": [1, 1, 5, 5], "iscrowd": 1.0}],
+            "categories": [{"id": 2, "name": "a"}]}"#;
+        let folder = Folder::new();
+        let samples = read(&folder.text("a.json", text)).unwrap().dataset.samples;
+        assert_eq!((samples[0].width, samples[0].height), (100, 50));
+        assert_eq!(samples[0].objects.iter().map(|o| o.crowd).collect::<Vec<_>>(), [true, false, true]);
+        for (from, to) in [("100.0", "100.5"), ("100.0", "-1"), ("100.0", "\"wide\""), ("true", "\"yes\"")] {
+            let message = read(&folder.text("b.json", &text.replace(from, to))).unwrap_err().to_string();
+            assert!(message.contains("whole number") && message.contains("at line"), "{message}");
+            assert!(message.ends_with("; correct the value that ends there"), "{message}");
+        }
     }
 
     #[test]

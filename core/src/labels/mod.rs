@@ -4,6 +4,7 @@ mod check;
 pub mod coco;
 mod darknet;
 mod image_files;
+mod json_numbers;
 mod names;
 mod split;
 #[cfg(test)]
