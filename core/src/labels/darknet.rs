@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{Dataset, Split, image_files, names, text_labels};
+use super::image_files::{self, Unread};
+use super::{Dataset, Split, names, text_labels};
 use crate::{Error, Result, files};
 
 /// Reads one split of the set that a `.data` file describes.
@@ -20,13 +21,17 @@ pub(super) fn load(path: &Path, split: &Split) -> Result<Dataset> {
     let list = find(path, list, &bases)?;
     let named = keys.get("names").map(|entry| names::read(&find(path, entry, &bases)?)).transpose()?;
     let names = names::agreed(path, classes(path, &keys)?, named)?;
+    let mut unread = Unread::default();
     let images = if list.is_dir() {
-        image_files::in_folder(&list)?
+        image_files::in_folder(&list, &mut unread)?
     } else {
         let beside = list.parent().map(Path::to_owned);
         image_files::in_list(&list, &bases.into_iter().chain(beside).collect::<Vec<_>>())?
     };
-    text_labels::load(images, names, path)
+    let left_out = unread.warning(&images, path)?;
+    let mut dataset = text_labels::load(images, names, path)?;
+    dataset.warnings.extend(left_out);
+    Ok(dataset)
 }
 
 fn parse(path: &Path) -> Result<HashMap<String, String>> {

@@ -1,5 +1,6 @@
 //! Image files: where they are and how large.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result, files};
@@ -13,8 +14,46 @@ pub(super) fn is_image(path: &Path) -> bool {
     extension.is_some_and(|e| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(e)))
 }
 
-/// The images of a folder and the folders in it, sorted by path.
-pub(super) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The extensions of images that can't.
+const UNREAD: [&str; 9] = ["avif", "gif", "heic", "heif", "jp2", "jxl", "tif", "tiff", "webp"];
+
+/// Images of kinds that are not read, counted by extension: they are left out, but not in silence.
+#[derive(Debug, Default)]
+pub(super) struct Unread(BTreeMap<&'static str, usize>);
+
+impl Unread {
+    fn count(&mut self, path: &Path) {
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        if let Some(known) = UNREAD.iter().find(|known| known.eq_ignore_ascii_case(extension)) {
+            *self.0.entry(known).or_default() += 1;
+        }
+    }
+
+    /// A warning of those that were met beside the `read` images that `source` lists.
+    ///
+    /// # Errors
+    /// There are no others.
+    pub fn warning(&self, read: &[PathBuf], source: &Path) -> Result<Option<String>> {
+        let count: usize = self.0.values().sum();
+        let kinds = self.0.keys().copied().collect::<Vec<_>>().join(", ");
+        let (images, are) = if count == 1 { ("image", "is") } else { ("images", "are") };
+        match (count, read) {
+            (0, _) => Ok(None),
+            (_, []) => Err(Error::at(
+                source.display(),
+                format!("all it has is {count} {images} of kinds that are not read ({kinds})"),
+            )
+            .fix(CONVERT)),
+            _ => Ok(Some(format!("{count} {images} of kinds that are not read ({kinds}) {are} left out; {CONVERT}"))),
+        }
+    }
+}
+
+/// What to do about images that are not read.
+const CONVERT: &str = "convert them to JPEG or PNG";
+
+/// The images of a folder and the folders in it, sorted by path; those of kinds that are not read go to `unread`.
+pub(super) fn in_folder(folder: &Path, unread: &mut Unread) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -24,6 +63,8 @@ pub(super) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
                 folders.push(path);
             } else if is_image(&path) {
                 images.push(path);
+            } else {
+                unread.count(&path);
             }
         }
     }
@@ -132,7 +173,29 @@ mod tests {
         let folder = Folder::new();
         let expected = [folder.image("a/2.png", 1, 1), folder.image("b.PNG", 1, 1)];
         folder.text("a/notes.txt", "");
-        assert_eq!(in_folder(&folder.path("")).unwrap(), expected);
+        let mut unread = Unread::default();
+        assert_eq!(in_folder(&folder.path(""), &mut unread).unwrap(), expected);
+        assert_eq!(unread.warning(&expected, &folder.path("")), Ok(None));
+    }
+
+    #[test]
+    fn images_of_kinds_that_are_not_read_are_told() {
+        let folder = Folder::new();
+        for name in ["a.webp", "sub/b.WEBP", "c.tif", "notes.txt"] {
+            folder.text(name, "");
+        }
+        let mut unread = Unread::default();
+        let none = in_folder(&folder.path(""), &mut unread).unwrap();
+        let message = unread.warning(&none, Path::new("a.yaml")).unwrap_err().to_string();
+        let expected =
+            "a.yaml: all it has is 3 images of kinds that are not read (tif, webp); convert them to JPEG or PNG";
+        assert_eq!(message, expected);
+        let read = [folder.image("d.png", 1, 1)];
+        let warning = unread.warning(&read, Path::new("a.yaml")).unwrap().unwrap();
+        assert_eq!(
+            warning,
+            "3 images of kinds that are not read (tif, webp) are left out; convert them to JPEG or PNG"
+        );
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::image_files::{self, Unread};
 use super::warnings::Warnings;
-use super::{Dataset, Object, Sample, Split, image_files};
+use super::{Dataset, Object, Sample, Split};
 use crate::boxes::BBox;
 use crate::{Error, Result, files};
 
@@ -36,7 +37,9 @@ fn is_visdrone(folder: &Path) -> Result<bool> {
 /// Reads the set. Regions to ignore and `others` become one crowd of each class, so that whatever is detected in
 /// them counts neither way; objects with score 0, which VisDrone does not score, are marked difficult.
 pub(super) fn load(folder: &Path) -> Result<Dataset> {
-    let images = image_files::in_folder(&folder.join("images"))?;
+    let mut unread = Unread::default();
+    let images = image_files::in_folder(&folder.join("images"), &mut unread)?;
+    let left_out = unread.warning(&images, folder)?;
     let sizes = image_files::sizes(&images, folder)?;
     let mut warnings = Warnings::default();
     let mut samples = Vec::with_capacity(images.len());
@@ -51,7 +54,8 @@ pub(super) fn load(folder: &Path) -> Result<Dataset> {
         };
         samples.push(Sample { image, width: size.0, height: size.1, objects });
     }
-    Ok(Dataset { names: NAMES.map(str::to_owned).to_vec(), samples, warnings: warnings.into_lines() })
+    let warnings = warnings.into_lines().into_iter().chain(left_out).collect();
+    Ok(Dataset { names: NAMES.map(str::to_owned).to_vec(), samples, warnings })
 }
 
 fn objects(file: &Path, size: (usize, usize), warnings: &mut Warnings) -> Result<Vec<Object>> {

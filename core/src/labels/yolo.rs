@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Dataset, Split, image_files, names, text_labels};
+use super::image_files::{self, Unread};
+use super::{Dataset, Split, names, text_labels};
 use crate::{Error, Result, files};
 
 /// Reads one split of the set that a `.yaml` file describes. A split is a folder of images, a text file that
@@ -14,7 +15,7 @@ pub(super) fn load(path: &Path, split: &Split) -> Result<Dataset> {
     let keys = parse(path)?;
     let names = names::agreed(path, count(path, &keys)?, class_names(path, &keys)?)?;
     let roots = roots(path, &keys);
-    let mut images = Vec::new();
+    let (mut images, mut unread) = (Vec::new(), Unread::default());
     for entry in entries(path, &keys, split)? {
         let found = find(&entry, &roots).ok_or_else(|| {
             let at = roots.first().map_or_else(String::new, |root| root.join(&entry).display().to_string());
@@ -22,13 +23,16 @@ pub(super) fn load(path: &Path, split: &Split) -> Result<Dataset> {
                 .fix("write `path` and the split relative to this file")
         })?;
         images.extend(if found.is_dir() {
-            image_files::in_folder(&found)?
+            image_files::in_folder(&found, &mut unread)?
         } else {
             let beside = found.parent().map(Path::to_owned);
             image_files::in_list(&found, &beside.into_iter().chain(roots.iter().cloned()).collect::<Vec<_>>())?
         });
     }
-    text_labels::load(images, names, path)
+    let left_out = unread.warning(&images, path)?;
+    let mut dataset = text_labels::load(images, names, path)?;
+    dataset.warnings.extend(left_out);
+    Ok(dataset)
 }
 
 fn parse(path: &Path) -> Result<BTreeMap<String, Value>> {
