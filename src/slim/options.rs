@@ -82,6 +82,10 @@ impl SlimOptions {
             return Err(Error::at("--sensitivity", "was measured of the net before the first of several steps")
                 .fix("give --iterations 1, or go without"));
         }
+        let counts = [("images", self.by_data.images), ("candidates", self.by_data.candidates)];
+        if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err(Error::at(format!("by_data.{name}"), "0 is out of range").fix("give a whole number, 1 or more"));
+        }
         self.baseline().check()?;
         self.sparse(self.prune.clone()).check()?;
         self.fine_tune().check()?;
@@ -183,6 +187,16 @@ mod tests {
     use super::*;
     use yoloslim_core::darknet::Cfg;
     use yoloslim_core::prune::{Criterion, Target};
+
+    #[test]
+    fn a_config_is_refused_what_the_command_line_refuses() {
+        assert_eq!(SlimOptions::default().check(), Ok(()));
+        for text in ["by_data.images = 0", "by_data.candidates = 0", "train.validate_every = 0"] {
+            let options: SlimOptions = toml::from_str(text).unwrap();
+            let message = options.check().unwrap_err().to_string();
+            assert!(message.contains("0 is out of range; give a"), "{text}: {message}");
+        }
+    }
 
     #[test]
     fn what_pruning_would_fail_on_is_known_before_training() {

@@ -168,6 +168,7 @@ impl TrainOptions {
             ("--batch", self.batch as f64),
             ("--accumulate", self.accumulate as f64),
             ("--segments", self.segments as f64),
+            ("--validate-every", self.validate_every as f64),
             ("--lr", self.learning_rate),
             ("--clip-norm", self.clip_norm),
         ];
