@@ -9,7 +9,7 @@ impl PrunePlan {
     /// costs depends on that, what goes does not.
     ///
     /// # Errors
-    /// As [`apply`]; a profile that can't be read.
+    /// As [`apply()`]; a profile that can't be read.
     pub fn on(self, network: &Network) -> Result<Self> {
         let before = Cost::of(&network.graph);
         let slim = apply(network, &self)?.compact;
