@@ -183,11 +183,14 @@ impl Data {
                 both.len()
             ));
         }
+        Ok(data)
+    }
+
+    /// [`Self::read`] for training, which may have nothing to learn from.
+    pub fn to_learn_from(path: &Path, classes: usize, term: Term) -> Result<Self> {
+        let data = Self::read(path, classes, term)?;
         if data.train.samples.iter().all(|sample| sample.objects.is_empty()) {
-            term.warn(format!(
-                "{}: the training images hold no labelled object, so nothing can be learnt",
-                path.display()
-            ));
+            term.warn(format!("{}: the training images hold no object, so there is nothing to learn", path.display()));
         }
         Ok(data)
     }

@@ -176,7 +176,7 @@ impl Slim {
         if options.prune.has_latency() {
             warn_if_uncalibrated(&options.prune.latency_profile()?, term);
         }
-        let data = Data::read(data_path, start.graph.classes(), term)?;
+        let data = Data::to_learn_from(data_path, start.graph.classes(), term)?;
         options.rehearse_training(&start, &data.train, workers)?;
         let config =
             RunConfig { data: absolute(data_path)?, command: super::typed(), workers: workers.size(), options };

@@ -253,7 +253,7 @@ impl Train {
         };
         options.check()?;
         let start = self.start.read(options.size, options.seed, term)?;
-        let data = Data::read(data_path, start.graph.classes(), term)?;
+        let data = Data::to_learn_from(data_path, start.graph.classes(), term)?;
         if let (Some(schedule), true, None) = (&options.darknet, self.hyp.is_some(), self.epochs) {
             let batch = options.batch * options.accumulate;
             match schedule.epochs(data.train.samples.len(), batch) {

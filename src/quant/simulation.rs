@@ -33,7 +33,8 @@ impl Simulation {
 
     fn of_rounded(mut rounded: Network, quantisation: &Quantisation) -> Self {
         let activations = take_activations(&mut rounded.graph);
-        Self { predictor: Predictor::new(&rounded), activations, quantisation: quantisation.clone() }
+        // By direct sums: what faster ones round off takes values over the border between two codes.
+        Self { predictor: Predictor::direct(&rounded), activations, quantisation: quantisation.clone() }
     }
 
     /// [`Engine::heads`] that lets what each convolution gives before its activation function be changed.

@@ -159,7 +159,7 @@ fn what_does_not_fit_net_or_images_is_refused_before_there_is_a_run() {
     refuse("train", &format!("--config {config} --target-flops 0.5"), "of effect with --sparsity auto only");
     let config = scene.write("auto.toml", "[sparsity]\ns = \"auto\"\n");
     refuse("slim", &format!("--config {config} --sparsity-strategy decay"), "of no effect with --sparsity auto");
-    scene.data(2, "");
+    scene.write("labels/val.txt", "");
     refuse("train", "--patience 2", "the validation images hold no objects");
 }
 

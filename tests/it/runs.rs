@@ -337,7 +337,7 @@ fn pictures_without_objects_are_trained_on() {
     let output =
         yoloslim(&["train", &scene.arg("net.cfg"), "--data", &data, "-o", &run, "--epochs", "2", "--batch", "4"]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && told.contains("hold no labelled object, so nothing can be learnt"), "{told}");
+    assert!(output.status.success() && told.contains("hold no object, so there is nothing to learn"), "{told}");
 }
 
 #[test]
