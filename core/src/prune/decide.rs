@@ -108,6 +108,8 @@ fn decide(network: &Network, options: &PruneOptions, evidence: &Evidence, budget
     let constants = left_behind(&shallow, shallow_evidence.means.as_ref());
     let readers = Readers::of(&shallow, &channels, &constants);
     let choose = |scores: &Scores| {
+        let steps = (options.multiple_of > 1).then(|| scores.in_steps(&channels, options.multiple_of));
+        let scores = steps.as_ref().unwrap_or(scores);
         let limits = Limits::of(&shallow.graph, &channels, scores, readers.clone(), options);
         let selection = Selection { graph: &shallow.graph, channels: &channels, scores, limits: &limits };
         match budgets {

@@ -10,6 +10,7 @@ mod join;
 pub mod l1;
 pub mod l2;
 mod normalise;
+mod steps;
 pub mod taylor;
 #[cfg(test)]
 mod tests;

@@ -32,3 +32,13 @@ fn a_carrier_takes_the_place_of_a_channel_and_not_a_multiple_of_its_own() {
     assert_eq!((four.layers[0].kept.as_slice(), four.layers[0].carriers.as_slice()), (&[0, 4, 5, 6][..], &[0][..]));
     proven(&network, &four);
 }
+
+#[test]
+fn many_worthless_channels_do_not_take_precious_ones_along() {
+    // The step of the first layer has three that are worth least, and one that is worth more than all of the second's.
+    let [mixed, plain] = [[0.1, 0.1, 0.1, 9.0, 9.0, 9.0, 9.0, 9.0], [0.4, 0.4, 0.4, 0.6, 9.0, 9.0, 9.0, 9.0]];
+    let network = net(&(conv(8, 1, "") + &conv(8, 1, "")), &[(0, &mixed), (1, &plain)]);
+    let four = PruneOptions { multiple_of: 4, ..options(0.25) };
+    let plan = plan(&network, &four, &Evidence::default()).unwrap();
+    assert_eq!([0, 1].map(|layer| plan.layers[layer].kept.len()), [8, 4]);
+}
