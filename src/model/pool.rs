@@ -17,14 +17,6 @@ impl<T> From<Vec<T>> for Buffer<T> {
     }
 }
 
-impl<T> From<Buffer<T>> for Vec<T> {
-    fn from(buffer: Buffer<T>) -> Self {
-        let Buffer { mut memory, len } = buffer;
-        memory.truncate(len);
-        memory
-    }
-}
-
 impl<T> Deref for Buffer<T> {
     type Target = [T];
 
@@ -112,7 +104,7 @@ mod tests {
         assert_ne!(third.as_ptr(), place);
         let whole = pool.take(8);
         assert_eq!((whole.len(), whole.as_ptr()), (8, place));
-        assert_eq!(Vec::from(pool.zeros(2)), [0.0; 2]);
+        assert_eq!(pool.zeros(2)[..], [0.0; 2]);
     }
 
     #[test]

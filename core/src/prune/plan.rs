@@ -20,8 +20,8 @@ pub struct PrunePlan {
     pub fingerprint: String,
     /// The highest score that goes; 0 when nothing does.
     pub threshold: f64,
-    /// Share of all |gamma| of the layers that stay that goes with the channels, whatever score chose them. Near 0 after sparsity training;
-    /// more than a few percent says that accuracy will suffer.
+    /// Share of all |gamma| of the layers that stay which goes with the channels, whatever score chose them. Near 0 after
+    /// sparsity training; more than a few percent says that accuracy will suffer.
     pub gamma_share: f64,
     /// Classes of channels that may go: those that a target in channels is a share of.
     #[serde(default)]
