@@ -11,7 +11,7 @@ use yoloslim::draw;
 use yoloslim::input_size::InputSize;
 use yoloslim::run_folder::CLASS_NAMES;
 use yoloslim_core::boxes::Detection;
-use yoloslim_core::{Error, Result, files, path_text};
+use yoloslim_core::{Error, Result, files, labels, path_text};
 
 use super::classes::ClassArgs;
 use super::net::NetArgs;
@@ -71,7 +71,7 @@ impl Detect {
         let network = self.net.read(term)?;
         let names = self.class_names(network.graph.classes())?;
         let chosen = self.classes.among(&names)?;
-        let pictures = find_pictures(&self.paths)?;
+        let pictures = find_pictures(&self.paths, term)?;
         let options =
             DetectOptions { conf: self.conf, iou: self.iou, size: self.size.map(Into::into), ..Default::default() };
         let mut detector = Detector::new(&network, options).map_err(|e| e.inside(self.net.cfg.display()))?;
@@ -228,29 +228,23 @@ fn line(f: &Found) -> String {
 }
 
 /// The pictures that are named, those of a folder in the order of their names.
-fn find_pictures(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+fn find_pictures(paths: &[PathBuf], term: Term) -> Result<Vec<PathBuf>> {
     let mut pictures = Vec::new();
     for path in paths {
         if !path.is_dir() {
             pictures.push(path.clone());
             continue;
         }
-        let entries = std::fs::read_dir(path)
-            .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
-            .map_err(|e| Error::at(path.display(), format!("cannot read: {e}")).fix("check the permissions"))?;
-        let mut inside: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).filter(|p| is_picture(p)).collect();
+        let (inside, left_out) = labels::images_in(path)?;
         if inside.is_empty() {
             return Err(
                 Error::at(path.display(), "the folder has no pictures").fix("give a folder of JPEG, PNG or BMP")
             );
         }
-        inside.sort();
+        if let Some(left_out) = left_out {
+            term.warn(format!("{}: {left_out}", path.display()));
+        }
         pictures.extend(inside);
     }
     Ok(pictures)
-}
-
-fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    path.is_file() && ["jpg", "jpeg", "png", "bmp"].contains(&extension.as_str())
 }

@@ -69,6 +69,7 @@ fn one_bad_picture_does_not_keep_detect_from_the_others() {
     scene.picture("p/a.png", 120);
     let bad = scene.write("p/b.jpg", "no picture");
     scene.picture("p/c.png", 60);
+    scene.write("p/d.webp", "of a kind that is not read");
     let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("drawn"));
     let output = yoloslim(&["detect", &cfg, &weights, &scene.arg("p"), "--conf", "0", "-o", &out]);
     let told = String::from_utf8(output.stderr).unwrap();
@@ -76,6 +77,7 @@ fn one_bad_picture_does_not_keep_detect_from_the_others() {
         output.status.code() == Some(1) && told.contains(&bad) && told.contains("1 picture can't be read"),
         "{told}"
     );
+    assert!(told.contains("1 image of kinds that are not read (webp)"), "{told}");
     assert!(told.contains("wrote: 2 pictures") && scene.path("drawn/c.png").is_file(), "{told}");
 }
 

@@ -98,6 +98,14 @@ mod tests {
     }
 
     #[test]
+    fn images_of_a_folder_that_are_not_read_are_told() {
+        let (folder, path) = set("classes=2\ntrain=images\nnames=data/obj.names\n");
+        folder.text("images/c.webp", "");
+        let warnings = load(&path, &Split::Train).unwrap().warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains("webp"), "{warnings:?}");
+    }
+
+    #[test]
     fn mistakes_are_named_with_a_fix() {
         for (data, expected) in [
             ("classes=2\nvalid=train.txt\n", "there is no `train`; add `train = list.txt`"),

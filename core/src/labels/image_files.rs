@@ -72,6 +72,19 @@ pub(super) fn in_folder(folder: &Path, unread: &mut Unread) -> Result<Vec<PathBu
     Ok(images)
 }
 
+/// The images that lie in a folder itself, sorted by path, and a warning of those whose kinds are not read.
+///
+/// # Errors
+/// The folder can't be listed, or all its images are of kinds that are not read.
+pub fn images_in(folder: &Path) -> Result<(Vec<PathBuf>, Option<String>)> {
+    let (images, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        entries(folder)?.into_iter().filter(|path| path.is_file()).partition(|path| is_image(path));
+    let mut unread = Unread::default();
+    others.iter().for_each(|path| unread.count(path));
+    let warning = unread.warning(&images, folder)?;
+    Ok((images, warning))
+}
+
 /// The paths in a folder, sorted.
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let fail = |e: std::io::Error| Error::at(folder.display(), format!("cannot list the folder: {e}"));
@@ -196,6 +209,20 @@ mod tests {
             warning,
             "3 images of kinds that are not read (tif, webp) are left out; convert them to JPEG or PNG"
         );
+    }
+
+    #[test]
+    fn images_directly_in_a_folder_are_those_of_kinds_that_are_read() {
+        let folder = Folder::new();
+        folder.image("sub/a.png", 1, 1);
+        folder.text("b.webp", "");
+        assert!(
+            images_in(&folder.path("")).unwrap_err().to_string().contains("1 image of kinds that are not read (webp)")
+        );
+        let image = folder.image("c.JPG", 1, 1);
+        let (images, warning) = images_in(&folder.path("")).unwrap();
+        assert_eq!(images, [image]);
+        assert!(warning.unwrap().starts_with("1 image of kinds that are not read (webp) is left out"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod yolo;
 use std::path::{Path, PathBuf};
 
 pub use check::{check_classes, duplicates};
+pub use image_files::images_in;
 pub use names::nearest;
 pub use split::Split;
 

@@ -115,6 +115,14 @@ mod tests {
     }
 
     #[test]
+    fn images_that_are_not_read_are_told() {
+        let folder = set("");
+        folder.text("VisDrone2019-DET-val/images/b.webp", "");
+        let warnings = load(&folder.path("VisDrone2019-DET-val")).unwrap().warnings;
+        assert!(warnings[0].contains("webp"), "{warnings:?}");
+    }
+
+    #[test]
     fn a_split_is_found_in_the_folder_above_and_beside() {
         let folder = set("");
         let train = folder.path("VisDrone2019-DET-train");

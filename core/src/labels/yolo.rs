@@ -131,6 +131,14 @@ mod tests {
     }
 
     #[test]
+    fn images_that_are_not_read_are_told() {
+        let (folder, path) = set("train: images/train\nnames: [car, bike]\n");
+        folder.text("set/images/train/b.webp", "");
+        let warnings = load(&path, &Split::Train).unwrap().warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains("webp"), "{warnings:?}");
+    }
+
+    #[test]
     fn ten_classes_keep_their_numeric_order_and_odd_names_stay_names() {
         let names: String = (0..11).map(|i| format!("  {i}: {}\n", 100 + i)).collect();
         let (_folder, path) = set(&format!("train: images\nnames:\n{names}"));
