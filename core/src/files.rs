@@ -10,9 +10,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| cannot("read", path, &e))
 }
 
-/// Reads a file as UTF-8, bytes that are not UTF-8 replaced.
+/// Reads a file as UTF-8, bytes that are not UTF-8 replaced and the byte order mark that some editors begin it with left out.
 pub fn read_text(path: &Path) -> Result<String> {
-    Ok(String::from_utf8_lossy(&read(path)?).into_owned())
+    let bytes = read(path)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
 }
 
 /// Writes a file through a temporary sibling that is renamed at the end, so that a killed process or a

@@ -132,16 +132,9 @@ impl Detect {
         if self.output.is_some() {
             return Next::new("eval").path(cfg).path(weights).data(origin::data(cfg).as_deref());
         }
-        let detect = self.paths.iter().fold(Next::new("detect").path(cfg).path(weights), Next::path);
-        let detect = if self.conf == DetectOptions::default().conf {
-            detect
-        } else {
-            detect.with(&format!("--conf {}", self.conf))
-        };
-        let named = self.names.iter().fold(detect, |next, names| next.with("--names").path(names));
         // Not beside the pictures, where a data set would take them for its own.
         let folder = beside(&self.paths[0], "found");
-        named.output(folder.file_name().map_or_else(|| folder.clone(), PathBuf::from))
+        Next::typed().output(folder.file_name().map_or_else(|| folder.clone(), PathBuf::from))
     }
 
     fn class_names(&self, classes: usize) -> Result<Vec<String>> {
@@ -149,8 +142,7 @@ impl Detect {
         let Some(path) = self.names.as_ref().or(found.as_ref()) else {
             return Ok((0..classes).map(|c| c.to_string()).collect());
         };
-        let text = files::read_text(path)?;
-        let names: Vec<String> = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
+        let names = labels::read_names(path)?;
         if names.len() != classes && found.is_some() {
             return Ok((0..classes).map(|c| c.to_string()).collect());
         }
@@ -164,9 +156,8 @@ impl Detect {
 
 /// Warns where a data set's classes are not those that the net of a run was trained for, as many as they may be.
 pub fn warn_of_other_classes(cfg: &Path, names: &[String], term: Term) {
-    let Some(trained) = names_near(cfg).and_then(|path| files::read_text(&path).ok()) else { return };
-    let trained: Vec<&str> = trained.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    if !trained.iter().copied().eq(names.iter().map(String::as_str)) {
+    let Some(trained) = names_near(cfg).and_then(|path| labels::read_names(&path).ok()) else { return };
+    if trained != names {
         let (trained, here) = (trained.join(", "), names.join(", "));
         term.warn(format!("the net was trained for the classes {trained}, and the data set has {here}"));
     }
@@ -174,6 +165,7 @@ pub fn warn_of_other_classes(cfg: &Path, names: &[String], term: Term) {
 
 /// The class names of the run that a cfg lies in, or in a stage of which it lies.
 fn names_near(cfg: &Path) -> Option<PathBuf> {
+    let cfg = std::path::absolute(cfg).ok()?;
     cfg.ancestors().skip(1).take(2).map(|folder| folder.join(CLASS_NAMES)).find(|path| path.is_file())
 }
 

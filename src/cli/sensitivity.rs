@@ -66,6 +66,7 @@ impl SensitivityCommand {
         let folder = NewFolder::begin(&self.output)?;
         let network = self.net.read(term)?;
         let dataset = labels::load(&self.data, &self.split)?;
+        dataset.warnings.iter().for_each(|warning| term.warn(warning));
         labels::check_classes(&dataset, network.graph.classes()).map_err(|e| e.inside(self.data.display()))?;
         require_objects(&dataset, "sensitivity").map_err(|e| e.inside(self.data.display()))?;
         // What can't be planned fails here, not after all was measured.

@@ -37,7 +37,7 @@ pub(super) fn load(path: &Path, split: &Split) -> Result<Dataset> {
 fn parse(path: &Path) -> Result<HashMap<String, String>> {
     let text = files::read_text(path)?;
     let mut keys = HashMap::new();
-    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+    for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with(['#', ';']) {
             continue;
@@ -46,7 +46,10 @@ fn parse(path: &Path) -> Result<HashMap<String, String>> {
             Error::at(format!("{}:{}", path.display(), index + 1), format!("`{line}` is not `key = value`"))
                 .fix("write for example `train = train.txt`")
         })?;
-        keys.insert(key.trim().to_owned(), value.trim().to_owned());
+        // Of a repeated key the first counts, as in Darknet; one without a value says nothing.
+        if !value.trim().is_empty() {
+            keys.entry(key.trim().to_owned()).or_insert_with(|| value.trim().to_owned());
+        }
     }
     Ok(keys)
 }
@@ -112,6 +115,8 @@ mod tests {
             ("classes=3\ntrain=train.txt\nnames=obj.names\n", "3 classes are declared, but 2 are named"),
             ("classes=x\ntrain=train.txt\n", "classes = x is not a number"),
             ("classes=2\ntrain=gone.txt\n", "`gone.txt` does not exist"),
+            ("classes=2\ntrain =\nnames=obj.names\n", "there is no `train`"),
+            ("classes=2\ntrain=gone.txt\ntrain=train.txt\n", "`gone.txt` does not exist"),
             ("classes=2\ntrain\n", "obj.data:2: `train` is not `key = value`"),
         ] {
             let (_folder, path) = set(data);

@@ -1,6 +1,6 @@
 //! Image files: where they are and how large.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result, files};
@@ -56,10 +56,14 @@ const CONVERT: &str = "convert them to JPEG or PNG";
 pub(super) fn in_folder(folder: &Path, unread: &mut Unread) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
     let mut folders = vec![folder.to_owned()];
+    // By their real names, so that a loop of links ends.
+    let mut seen = BTreeSet::new();
     while let Some(folder) = folders.pop() {
+        if !seen.insert(folder.canonicalize().unwrap_or_else(|_| folder.clone())) {
+            continue;
+        }
         for path in entries(&folder)? {
-            // A link to a folder is not followed, so that a loop of links ends.
-            if path.is_dir() && !path.is_symlink() {
+            if path.is_dir() {
                 folders.push(path);
             } else if is_image(&path) {
                 images.push(path);
@@ -98,7 +102,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 /// The images that a list file names, one a line; relative ones are looked for from each of `bases`.
 pub(super) fn in_list(list: &Path, bases: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let text = files::read_text(list)?;
-    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     Ok(lines.map(|line| resolve(line, bases).unwrap_or_else(|| join(bases, line))).collect())
 }
 
@@ -189,6 +193,18 @@ mod tests {
         let mut unread = Unread::default();
         assert_eq!(in_folder(&folder.path(""), &mut unread).unwrap(), expected);
         assert_eq!(unread.warning(&expected, &folder.path("")), Ok(None));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn linked_folders_are_searched_once_and_a_loop_of_links_ends() {
+        let folder = Folder::new();
+        folder.image("train/a.png", 1, 1);
+        folder.image("elsewhere/b.png", 1, 1);
+        std::os::unix::fs::symlink(folder.path("elsewhere"), folder.path("train/linked")).unwrap();
+        std::os::unix::fs::symlink(folder.path("train"), folder.path("train/loop")).unwrap();
+        let found = in_folder(&folder.path("train"), &mut Unread::default()).unwrap();
+        assert_eq!(found, [folder.path("train/a.png"), folder.path("train/linked/b.png")]);
     }
 
     #[test]

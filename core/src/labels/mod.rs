@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use check::{check_classes, duplicates};
 pub use image_files::images_in;
-pub use names::nearest;
+pub use names::{nearest, read as read_names};
 pub use split::Split;
 
 use crate::boxes::BBox;

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use crate::{Error, Result, files};
 
-/// The names in a file, one a line; blank lines at the end don't count.
-pub(super) fn read(path: &Path) -> Result<Vec<String>> {
+/// The class names in a file, one a line; blank lines at the end don't count.
+///
+/// # Errors
+/// A file that can't be read; a blank line among the names.
+pub fn read(path: &Path) -> Result<Vec<String>> {
     let text = files::read_text(path)?;
-    let names: Vec<String> =
-        text.trim_start_matches('\u{feff}').trim_end().lines().map(|line| line.trim().to_owned()).collect();
+    let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
     match names.iter().position(String::is_empty) {
         Some(line) => Err(Error::at(format!("{}:{}", path.display(), line + 1), "a class without a name")
             .fix("write one class name a line and no blank lines")),

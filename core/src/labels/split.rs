@@ -43,14 +43,16 @@ impl Split {
     /// # Errors
     /// When the name is another split's and nothing is there for this one.
     pub(super) fn sibling(&self, path: &Path) -> crate::Result<PathBuf> {
-        for named in path.ancestors().take(2) {
+        // Of a file in the current folder, that folder's name counts as well.
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        for named in whole.ancestors().take(2) {
             let Some(name) = named.file_name().and_then(|name| name.to_str()) else { continue };
             let Some((start, word)) = any_split_in(name) else { continue };
             if self.is_in(name) {
                 break;
             }
             let spelled = |spelling| format!("{}{spelling}{}", &name[..start], &name[start + word.len()..]);
-            let below = path.strip_prefix(named).ok().filter(|below| !below.as_os_str().is_empty());
+            let below = whole.strip_prefix(named).ok().filter(|below| !below.as_os_str().is_empty());
             let beside = |spelling| {
                 let swapped = named.with_file_name(spelled(spelling));
                 below.map_or_else(|| swapped.clone(), |below| swapped.join(below))
@@ -58,7 +60,7 @@ impl Split {
             let candidates: Vec<PathBuf> = self.spellings().into_iter().map(beside).collect();
             match candidates.iter().find(|candidate| candidate.exists()) {
                 Some(found) => return Ok(found.clone()),
-                None if named == path => return Err(not_beside(path, self, word, &candidates[0])),
+                None if named == whole => return Err(not_beside(path, self, word, &candidates[0])),
                 // The folder may be called so for another reason.
                 None => {}
             }

@@ -55,7 +55,7 @@ impl Reader<'_> {
         };
         let text = files::read_text(path)?;
         let mut objects = Vec::new();
-        for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        for (index, line) in text.lines().enumerate() {
             let place = || format!("{}:{}", path.display(), index + 1);
             if line.trim().is_empty() {
                 continue;

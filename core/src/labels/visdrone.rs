@@ -61,7 +61,7 @@ pub(super) fn load(folder: &Path) -> Result<Dataset> {
 fn objects(file: &Path, size: (usize, usize), warnings: &mut Warnings) -> Result<Vec<Object>> {
     let text = files::read_text(file)?;
     let mut objects = Vec::new();
-    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+    for (index, line) in text.lines().enumerate() {
         let place = || format!("{}:{}", file.display(), index + 1);
         if line.trim().is_empty() {
             continue;

@@ -84,7 +84,7 @@ fn ids(folder: &Path, split: &Split) -> Result<Vec<String>> {
     let list = split.spellings().iter().map(|name| lists.join(format!("{name}.txt"))).find(|list| list.is_file());
     let list = list.ok_or_else(|| missing_list(&lists, split))?;
     let text = files::read_text(&list)?;
-    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let id = |line: &str| if image_files::is_image(Path::new(line)) { stem(Path::new(line)) } else { line.to_owned() };
     Ok(lines.map(id).collect())
 }
@@ -127,7 +127,7 @@ fn stem(file: &Path) -> String {
 
 fn parse(file: &Path) -> Result<Annotation> {
     let text = files::read_text(file)?;
-    quick_xml::de::from_str(text.trim_start_matches('\u{feff}'))
+    quick_xml::de::from_str(&text)
         .map_err(|e| Error::at(file.display(), format!("this is no VOC annotation: {e}")).fix("write it again"))
 }
 

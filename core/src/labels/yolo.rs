@@ -37,7 +37,7 @@ pub(super) fn load(path: &Path, split: &Split) -> Result<Dataset> {
 
 fn parse(path: &Path) -> Result<BTreeMap<String, Value>> {
     let text = files::read_text(path)?;
-    serde_saphyr::from_str(text.trim_start_matches('\u{feff}'))
+    serde_saphyr::from_str(&text)
         .map_err(|e| Error::at(path.display(), format!("this is no YAML mapping: {e}")).fix("see the line named"))
 }
 
