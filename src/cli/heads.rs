@@ -12,7 +12,7 @@ use yoloslim_core::{Error, Network, Result, files, path_text};
 
 use super::net::{NetArgs, is_slim};
 use super::origin;
-use super::tensor_file::{Images, npz, read_images};
+use super::tensor_file::{Images, holds_heads, npz, read_images};
 use crate::term::{self, Next, Term};
 
 /// Write the raw head maps of given images, to compare with a chip or another runtime
@@ -60,8 +60,8 @@ impl Heads {
         if self.output.is_dir() {
             return bad("it is a folder", "give the name of a file that ends in .npz");
         }
-        if self.output.exists() && self.output.extension().is_none_or(|e| e != "npz") {
-            return bad("the file is there already, and only .npz files are written anew", "give another name");
+        if self.output.exists() && !holds_heads(&self.output) {
+            return bad("the file is there already, and is no .npz of heads to be written anew", "give another name");
         }
         Ok(())
     }

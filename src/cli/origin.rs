@@ -25,8 +25,16 @@ struct Config {
     options: Options,
 }
 
+/// Of a training `distil` alone, of a slimming the other two.
 #[derive(Debug, Deserialize)]
 struct Options {
+    distil: Option<Distil>,
+    train: Option<Training>,
+    teach: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Training {
     distil: Option<Distil>,
 }
 
@@ -46,12 +54,17 @@ impl Origin {
     /// config can't be read: what comes next is advice, not worth an error.
     pub fn of(cfg: &Path) -> Option<Self> {
         let folder = cfg.parent()?;
-        let run = [Some(folder), folder.parent()].into_iter().flatten().find(|f| f.join(CONFIG).is_file())?;
+        // The current folder is no part of a path in it.
+        let above = if folder.as_os_str().is_empty() { Some(Path::new("..")) } else { folder.parent() };
+        let run = [Some(folder), above].into_iter().flatten().find(|f| f.join(CONFIG).is_file())?;
         let config: Config = toml::from_str(&std::fs::read_to_string(run.join(CONFIG)).ok()?).ok()?;
-        let named = config.options.distil.and_then(|d| d.teacher).map(|t| [t.cfg, t.weights]);
+        let Options { distil, train, teach } = config.options;
+        let distil = distil.or(train.and_then(|train| train.distil)).filter(|_| teach != Some(false));
+        let named = distil.and_then(|d| d.teacher).map(|t| [t.cfg, t.weights]);
         // The baseline of a run of slim teaches the stages after it.
         let baseline = ["result.cfg", "result.weights"].map(|file| run.join("baseline").join(file));
-        let teaches = !folder.ends_with("baseline") && baseline.iter().all(|path| path.is_file());
+        let is_baseline = std::path::absolute(folder).is_ok_and(|folder| folder.ends_with("baseline"));
+        let teaches = teach != Some(false) && !is_baseline && baseline.iter().all(|path| path.is_file());
         Some(Self { run: run.to_owned(), data: config.data, teacher: named.or_else(|| teaches.then_some(baseline)) })
     }
 }
@@ -106,5 +119,11 @@ mod tests {
         assert_eq!(Origin::of(&run.join("sparse/result.cfg")).unwrap().teacher, teacher);
         assert_eq!(Origin::of(&run.join("slim.cfg")).unwrap().teacher, teacher);
         assert_eq!(Origin::of(&run.join("baseline/result.cfg")).unwrap().teacher, None);
+        let other =
+            "data = \"/d\"\n[options]\nteach = true\n[options.train.distil.teacher]\ncfg = \"a\"\nweights = \"b\"\n";
+        std::fs::write(run.join(CONFIG), other).unwrap();
+        assert_eq!(Origin::of(&run.join("slim.cfg")).unwrap().teacher, Some(["a".into(), "b".into()]));
+        std::fs::write(run.join(CONFIG), other.replace("true", "false")).unwrap();
+        assert_eq!(Origin::of(&run.join("slim.cfg")).unwrap().teacher, None);
     }
 }

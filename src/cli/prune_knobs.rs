@@ -183,15 +183,15 @@ impl PruneKnobs {
 }
 
 /// Options as they are typed: all that differ from the defaults.
-pub fn typed(options: &PruneOptions) -> String {
+pub fn typed(options: &PruneOptions) -> Vec<String> {
     let default = PruneOptions::default();
-    let mut words: Vec<String> =
-        options.targets().map(|target| format!("--{} {}", target.name(), target.value())).collect();
+    let mut words = Vec::new();
     let mut add = |differs: bool, option: &str, value: &str| {
         if differs {
-            words.push(format!("--{option} {value}"));
+            words.extend([format!("--{option}"), value.to_owned()]);
         }
     };
+    options.targets().for_each(|target| add(true, target.name(), &target.value().to_string()));
     options.profile.iter().for_each(|profile| add(options.has_latency(), "profile", profile));
     add(options.layers != default.layers, "layers", &options.layers.to_string());
     add(options.groups == Groups::Frozen, "groups", Groups::Frozen.name());
@@ -201,7 +201,7 @@ pub fn typed(options: &PruneOptions) -> String {
     add(options.left_behind != default.left_behind, "left-behind", options.left_behind.name());
     add(options.min_keep.to_bits() != default.min_keep.to_bits(), "min-keep", &options.min_keep.to_string());
     add(options.multiple_of != default.multiple_of, "multiple-of", &options.multiple_of.to_string());
-    words.join(" ")
+    words
 }
 
 /// A profile's name, or its path from anywhere: a run may go on in another folder.

@@ -110,6 +110,9 @@ impl Slim {
         let typed = &self.stages;
         // A config may say how strong the penalty is too, and is read later.
         let auto = typed.sparsity.map_or(self.config.is_none(), |s| s == Strength::AUTO);
+        if typed.sparse_epochs == Some(0) && (typed.sparsity.is_some() || typed.sparsity_strategy.is_some()) {
+            return Err("--sparsity is of no effect with --sparse-epochs 0".to_owned());
+        }
         strategy_has_effect(typed.sparsity_strategy, auto)
     }
 

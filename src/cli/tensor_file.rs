@@ -6,7 +6,7 @@ use std::path::Path;
 use npyz::{NpyFile, Order, WriterBuilder};
 use yoloslim_core::{Error, Result, files};
 use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 /// Images as a chip or another runtime takes them.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +73,13 @@ pub fn npz(arrays: &[(String, Vec<usize>, Vec<f32>)]) -> Result<Vec<u8>> {
         write_npy(&mut zip, shape, values).map_err(|e| bad(&e))?;
     }
     Ok(zip.finish().map_err(|e| bad(&e))?.into_inner())
+}
+
+/// Whether a file is an `.npz` of heads and nothing else.
+pub fn holds_heads(path: &Path) -> bool {
+    let is_head = |name: &[u8]| name.starts_with(b"head") && name.ends_with(b".npy");
+    let archive = std::fs::File::open(path).ok().and_then(|file| ZipArchive::new(file).ok());
+    archive.is_some_and(|archive| !archive.is_empty() && archive.file_names_raw().all(is_head))
 }
 
 fn write_npy(zip: &mut ZipWriter<impl Write + Seek>, shape: &[usize], values: &[f32]) -> std::io::Result<()> {

@@ -52,7 +52,7 @@ pub struct Train {
     #[arg(long, value_enum, value_name = "FROM")]
     hyp: Option<HypName>,
     /// Try rising learning rates over a hundred updates and print the loss of each; writes nothing
-    #[arg(long, conflicts_with_all = ["resume", "output"])]
+    #[arg(long, conflicts_with_all = ["resume", "output", "lr"])]
     find_lr: bool,
     /// Passes over the training images [default: 100]
     #[arg(long, value_name = "N", value_parser = count)]
@@ -311,13 +311,14 @@ fn next(config: &RunConfig<TrainOptions>, typed: Option<&Path>, run: &Path, map5
     let data = Some(typed.unwrap_or(&config.data));
     // Not the best: what the validation images have chosen is not measured by them any more.
     let stem = "last";
-    let target = config.options.target.as_ref().map_or_else(|| "--target-flops 0.7".to_owned(), prune_knobs::typed);
+    let usual = || ["--target-flops", "0.7"].map(str::to_owned).to_vec();
+    let target = config.options.target.as_ref().map_or_else(usual, prune_knobs::typed);
     if map50.is_some_and(|map50| map50 < LEARNT) {
         let more = format!("--epochs {}", config.options.epochs * 2);
         return Next::new("train").net(run, "last").data(data).with(&more).output(beside(run, "more"));
     }
     if config.options.sparsity.is_some() {
-        return Next::new("prune").net(run, stem).data(data).with(&target).output(beside(run, "slim"));
+        return Next::new("prune").net(run, stem).data(data).words(target).output(beside(run, "slim"));
     }
     if config.command.iter().any(|word| is_slim(Path::new(word))) {
         return Next::new("export").net(run, stem).with("--format onnx").output(beside(run, "onnx"));
@@ -325,7 +326,9 @@ fn next(config: &RunConfig<TrainOptions>, typed: Option<&Path>, run: &Path, map5
     Next::new("train")
         .net(run, stem)
         .data(data)
-        .with(&format!("--sparsity auto {target} --teacher"))
+        .with("--sparsity auto")
+        .words(target)
+        .with("--teacher")
         .net(run, stem)
         .output(beside(run, "sparse"))
 }

@@ -18,10 +18,15 @@ impl Next {
         Self { words: std::iter::once("yoloslim").chain(command.split(' ')).map(str::to_owned).collect() }
     }
 
+    /// The command line of this process.
+    pub fn typed() -> Self {
+        let typed = crate::cli::typed().into_iter().skip(1);
+        Self { words: std::iter::once("yoloslim".to_owned()).chain(typed).collect() }
+    }
+
     /// The command line of this process without one of its words.
     pub fn typed_without(word: &str) -> Self {
-        let typed = crate::cli::typed().into_iter().skip(1).filter(|typed| typed != word);
-        Self { words: std::iter::once("yoloslim".to_owned()).chain(typed).collect() }
+        Self { words: Self::typed().words.into_iter().filter(|typed| typed != word).collect() }
     }
 
     /// The command line of this process without an option and its value.
@@ -55,6 +60,12 @@ impl Next {
         self
     }
 
+    /// Words as they are, however many there are in a value.
+    pub fn words(mut self, words: impl IntoIterator<Item = String>) -> Self {
+        self.words.extend(words);
+        self
+    }
+
     /// `--data D`, with the data set that was typed, if any was.
     pub fn data(self, data: Option<&Path>) -> Self {
         self.with("--data").path(data.unwrap_or(Path::new("D")))
@@ -74,9 +85,13 @@ impl Display for Next {
 
 /// A path beside another whose name goes on with `-word`: `runs/base` and `sparse` give `runs/base-sparse`.
 pub fn beside(path: &Path, word: &str) -> PathBuf {
-    // `run/.`, `..` and `/` have no name of their own to go on from.
-    let name = path.file_stem().map(OsStr::to_string_lossy);
-    name.map_or_else(|| PathBuf::from(word), |name| path.with_file_name(format!("{name}-{word}")))
+    let goes_on = |path: &Path| {
+        let name = path.file_stem().map(OsStr::to_string_lossy)?;
+        Some(path.with_file_name(format!("{name}-{word}")))
+    };
+    // `.` and `..` have no name of their own to go on from.
+    let real = || Path::new(".").join(path).canonicalize().ok().and_then(|path| goes_on(&path));
+    goes_on(path).or_else(real).unwrap_or_else(|| PathBuf::from(word))
 }
 
 #[cfg(test)]
@@ -95,8 +110,12 @@ mod tests {
 
     #[test]
     fn a_name_goes_on_from_a_folder_or_a_file() {
-        for (path, wanted) in [("run", "run-slim"), ("a/b.cfg", "a/b-slim"), ("a/run/", "a/run-slim"), ("..", "slim")] {
+        for (path, wanted) in [("run", "run-slim"), ("a/b.cfg", "a/b-slim"), ("a/run/", "a/run-slim"), ("/", "slim")] {
             assert_eq!(beside(Path::new(path), "slim"), Path::new(wanted), "{path}");
+        }
+        let here = std::env::current_dir().unwrap();
+        for (path, folder) in [("", here.as_path()), (".", &here), ("..", here.parent().unwrap())] {
+            assert_eq!(beside(Path::new(path), "slim"), beside(folder, "slim"), "{path:?}");
         }
     }
 }

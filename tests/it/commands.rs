@@ -40,6 +40,12 @@ fn heads_writes_one_array_a_head_in_nchw() {
     let input = scene.npy("x.npy", [2, 3, 32, 32]);
     let (cfg, weights, out) = (scene.arg("net.cfg"), scene.arg("net.weights"), scene.arg("out.npz"));
     stdout(&["heads", &cfg, &weights, "--input", &input, "-o", &out]);
+    stdout(&["heads", &cfg, &weights, "--input", &input, "-o", &out]);
+    let mut other = zip::ZipWriter::new(std::fs::File::create(scene.path("other.npz")).unwrap());
+    other.start_file("embeddings.npy", zip::write::SimpleFileOptions::default()).unwrap();
+    other.finish().unwrap();
+    let refused = yoloslim(&["heads", &cfg, &weights, "--input", &input, "-o", &scene.arg("other.npz")]);
+    assert_eq!(refused.status.code(), Some(1), "another's arrays are not overwritten");
     let mut zip = zip::ZipArchive::new(std::fs::File::open(out).unwrap()).unwrap();
     for (name, shape) in [("head0.npy", [2, 14, 8, 8]), ("head1.npy", [2, 14, 16, 16])] {
         let mut array = Vec::new();
@@ -325,6 +331,8 @@ fn what_makes_no_command_is_a_usage_error() {
         &["train", &cfg, "--data", "d", "-o", "x", "--sparsity", "0.01", "--layers", "1"],
         &["train", &cfg, "--data", "d", "-o", "x", "--sparsity", "auto", "--sparsity-strategy", "decay"],
         &["slim", &cfg, "--data", "d", "-o", "x", "--sparsity-strategy", "decay"],
+        &["slim", &cfg, "--data", "d", "-o", "x", "--sparse-epochs", "0", "--sparsity", "0.01"],
+        &["train", &cfg, "--data", "d", "--find-lr", "--lr", "0.01"],
         &["profile", "fit", "hi3519a", "--measured", &cfg, "-o", "x"],
         &["prune", &cfg, &cfg, "-o", "x", "--target-flops", "70"],
         &["prune", &cfg, &cfg, "-o", "x", "--multiple-of", "0"],
