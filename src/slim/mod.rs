@@ -136,8 +136,9 @@ impl Pipeline<'_> {
         for number in 1..=o.iterations {
             let step = Step { number, of: o.iterations };
             let (name, options) = (step.name("pruned"), step.options(&o.prune, &original, &best)?);
-            let pruned =
-                self.stage(&name, None, record, observe, |observe| self.prune_stage(&best, &options, &name, observe))?;
+            let pruned = self.stage(&name, None, record, observe, |observe| {
+                self.prune_stage(&best, &options, &name, observe).map_err(|e| step.explain(e))
+            })?;
             let (slim, last) = match o.fine_tune_epochs {
                 0 => (pruned, name),
                 epochs => {

@@ -113,7 +113,8 @@ impl SlimOptions {
         let mut network = Cow::Borrowed(start);
         for number in 1..=self.iterations {
             let step = Step { number, of: self.iterations };
-            let plan = prune::rehearse(&network, &step.options(&self.prune, start, &network)?, measured)?;
+            let options = step.options(&self.prune, start, &network)?;
+            let plan = prune::rehearse(&network, &options, measured).map_err(|e| step.explain(e))?;
             if step.next().is_some() {
                 network = Cow::Owned(prune::apply(&network, &plan)?.compact);
             }

@@ -3,7 +3,7 @@
 use yoloslim_core::prune::channels::Channels;
 use yoloslim_core::prune::scores::Scores;
 use yoloslim_core::prune::{Evidence, PruneOptions, Target};
-use yoloslim_core::{Network, Result, cost};
+use yoloslim_core::{Error, Network, Result, cost};
 
 /// A step of several; the first is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,15 @@ impl Step {
     #[must_use]
     pub fn name(self, stage: &str) -> String {
         if self.of == 1 { stage.to_owned() } else { format!("{stage}-{}", self.number) }
+    }
+
+    /// An error of this step's pruning: where there are several, what it says is of what the steps before left.
+    #[must_use]
+    pub fn explain(self, error: Error) -> Error {
+        if self.of == 1 {
+            return error;
+        }
+        error.inside(format!("step {} of {} (shares of what it begins with)", self.number, self.of))
     }
 
     /// The step after this one, if there is one.

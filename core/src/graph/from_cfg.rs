@@ -87,7 +87,7 @@ impl Builder<'_> {
     fn build(&self) -> Result<Layer> {
         let (op, inputs) = read_layer::read(self)?;
         let shape = self.output_shape(&op, &inputs)?;
-        if shape.is_empty() || product([shape.channels, shape.height, shape.width, 1]).is_none() {
+        if product([shape.channels, shape.height, shape.width, 1]).is_none_or(|numbers| numbers == 0) {
             return Err(self
                 .error(format!(
                     "the output would be {}x{}x{} (width x height x channels)",

@@ -13,7 +13,7 @@ use super::plan::fingerprint;
 use super::scores::{Normalise, Scores, gamma};
 use super::select::{Budget, Selection};
 use super::widths::slim_graph;
-use super::{BlockPlan, Cost, Evidence, LayerPlan, LeftBehind, Means, PruneOptions, PrunePlan, Target, WhyNot};
+use super::{BlockPlan, Cost, Evidence, LayerPlan, LeftBehind, Means, PruneOptions, PrunePlan, Reason, Target, WhyNot};
 use crate::graph::Graph;
 use crate::{Error, Network, Result, cost};
 
@@ -105,6 +105,7 @@ fn decide(network: &Network, options: &PruneOptions, evidence: &Evidence, budget
     let shallow_evidence = Evidence { means: means.clone(), ..evidence.clone() }.of_layers(&layers);
     let channels = Channels::of(&shallow.graph);
     let scores = Scores::of(&shallow, &channels, options, &shallow_evidence);
+    require_scores(&shallow.graph, &scores, options, budgets)?;
     let constants = left_behind(&shallow, shallow_evidence.means.as_ref());
     let readers = Readers::of(&shallow, &channels, &constants);
     let choose = |scores: &Scores| {
@@ -141,6 +142,20 @@ fn decide(network: &Network, options: &PruneOptions, evidence: &Evidence, budget
         blocks: blocks.into_iter().zip(verdicts).map(|(block, stays)| block_plan(block, stays)).collect(),
         layers: layer_plans(network, &layers, &channels, &fates, (means.as_ref(), behind)),
     })
+}
+
+/// Fails where channels are to go and none has a score though some may go: a score by gammas of a net without any.
+fn require_scores(graph: &Graph, scores: &Scores, options: &PruneOptions, budgets: &[Budget]) -> Result<()> {
+    let wanted = match budgets {
+        [] => options.target.value() > 0.0,
+        budgets => budgets.iter().any(|budget| (budget.cost)(graph) > budget.at_most),
+    };
+    if !wanted || !scores.candidates.is_empty() || !scores.by_class.contains(&Err(Reason::NoScore)) {
+        return Ok(());
+    }
+    let cause = "no channel that may go has such a score: their layers have no batch normalisation";
+    Err(Error::at(format!("score {}", options.score.name()), cause)
+        .fix("give --score l1, or --score taylor with --data"))
 }
 
 fn chosen(blocks: &[Block], verdicts: &[Option<WhyNot>], wanted: usize) -> Result<Vec<Form>> {

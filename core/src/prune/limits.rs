@@ -128,17 +128,19 @@ impl Limits {
 
     /// Brings the best classes of `list` back until `wanted` of its channels stay; whether any came.
     fn bring_back(&self, fates: &mut [Fate], list: &[ClassId], wanted: usize, reason: Reason) -> bool {
-        let kept = |fates: &[Fate]| list.iter().filter(|id| fates[**id].is_kept()).count();
-        if kept(fates) >= wanted {
+        let mut gone: Vec<ClassId> = list.iter().copied().filter(|id| !fates[*id].is_kept()).collect();
+        let mut kept = list.len() - gone.len();
+        if kept >= wanted {
             return false;
         }
-        let mut gone: Vec<ClassId> = list.iter().copied().filter(|id| !fates[*id].is_kept()).collect();
+        // Of one class several channels may be in the list, side by side here.
         gone.sort_by(|a, b| self.compare(*b, *a).then(a.cmp(b)));
-        for id in gone {
-            if kept(fates) >= wanted {
+        for same in gone.chunk_by(PartialEq::eq) {
+            if kept >= wanted {
                 break;
             }
-            fates[id] = Fate::Stays(reason);
+            fates[same[0]] = Fate::Stays(reason);
+            kept += same.len();
         }
         true
     }

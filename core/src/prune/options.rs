@@ -31,7 +31,8 @@ pub struct PruneOptions {
     /// What stands in for filters that go.
     pub left_behind: LeftBehind,
     /// Share of every convolution's filters that stays at least; never fewer than one filter stays. One threshold for the
-    /// whole net leaves some layers with a handful of filters, which fine-tuning can't see through.
+    /// whole net leaves some layers with a handful of filters, which fine-tuning can't see through. With multiples, down to
+    /// a whole one.
     pub min_keep: f64,
     /// The filters of every convolution that loses some (of each of its groups) are rounded to the nearest multiple of this that
     /// is not 0, as far as the layer has that many. A target in operations, parameters or milliseconds holds after rounding.

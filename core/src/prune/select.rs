@@ -132,10 +132,10 @@ impl Selection<'_> {
             (low, best) = self.exchange(count, low, best, budgets);
         }
         for candidate in gone.iter().filter(|c| !low[c.class]) {
-            if !best[candidate.class].is_kept() {
-                continue; // What rounding down takes of a layer.
+            // What rounding down takes of a layer goes, or carries what others leave behind.
+            if !matches!(best[candidate.class], Fate::Goes | Fate::Carries) {
+                best[candidate.class] = Fate::Stays(Reason::BudgetMet);
             }
-            best[candidate.class] = Fate::Stays(Reason::BudgetMet);
         }
         best
     }

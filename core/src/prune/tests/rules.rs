@@ -47,6 +47,20 @@ pub(super) fn proven(network: &Network, plan: &PrunePlan) -> Network {
 }
 
 #[test]
+fn a_net_without_gammas_is_no_net_with_nothing_to_prune() {
+    let plain = conv(4, 1, "").replace("batch_normalize=1\n", "");
+    let network = net(&(plain.clone() + &plain), &[]);
+    for target in [Target::Channels(0.5), Target::Flops(0.3)] {
+        let by_gamma = PruneOptions { target, ..options(0.5) };
+        let refused = plan(&network, &by_gamma, &Evidence::default()).unwrap_err().to_string();
+        assert!(refused.starts_with("score gamma: no channel that may go has such a score"), "{refused}");
+        let by_norm = PruneOptions { score: Criterion::L1, ..by_gamma };
+        assert!(plan(&network, &by_norm, &Evidence::default()).unwrap().after.params < network.parameters());
+    }
+    assert!(plan(&network, &options(0.0), &Evidence::default()).is_ok());
+}
+
+#[test]
 fn joins_differ_in_whose_score_counts_and_frozen_groups_stay() {
     // A stage of two members, 0 and 2, and a free layer 1 between them.
     let layers =
