@@ -83,15 +83,6 @@ impl Detector {
         Ok(Self { engine, heads, classes: network.graph.classes(), options })
     }
 
-    /// Takes the weights of a net with the same layers.
-    ///
-    /// # Errors
-    /// A net that does not fit the input size.
-    pub fn replace_weights(&mut self, network: &Network) -> Result<()> {
-        self.engine = prepare(network, &self.options)?;
-        Ok(())
-    }
-
     /// The objects of one image, from best to worst score, in its pixels.
     ///
     /// # Errors
@@ -196,15 +187,6 @@ mod tests {
         for (edge, wanted) in [b.x0, b.y0, b.x1, b.y1].into_iter().zip([48.0, 0.0, 80.0, 64.0]) {
             assert!((edge - wanted).abs() < 1e-4, "{b:?}");
         }
-    }
-
-    #[test]
-    fn new_weights_give_other_detections() {
-        let mut detector = Detector::new(&certain_of([0.0; 7]), DetectOptions::default()).unwrap();
-        let image = Rgb::filled(32, 32, [0; 3]);
-        assert_eq!(detector.detect(&image).unwrap().len(), 2);
-        detector.replace_weights(&certain_of([0.0, 0.0, 0.0, 0.0, -9.0, 9.0, 9.0])).unwrap();
-        assert_eq!(detector.detect(&image).unwrap().len(), 0);
     }
 
     #[test]

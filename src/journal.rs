@@ -166,7 +166,7 @@ impl<'a> Journal<'a> {
             name: self.stage.to_owned(),
             params: network.parameters(),
             bflops: cost::flops(&network.graph) / 1e9,
-            bytes: network.to_weights_file().to_bytes().len(),
+            bytes: network.weights_bytes(),
             milliseconds: time_in_turn(std::slice::from_ref(network)).first().map(|seconds| seconds * 1e3),
             layer_milliseconds: time_layers(network).into_iter().map(|seconds| seconds * 1e3).collect(),
             gammas: GammaSummary::of_net(&network.graph, gammas),

@@ -25,7 +25,8 @@ pub fn reestimate_statistics(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Network> {
     let input = network.graph.input;
-    let mut net = TrainNet::new(network.clone());
+    // No backward pass follows, and of the square root of its layers' number of segments the least stays in memory for one.
+    let mut net = TrainNet::with_segments(network.clone(), network.graph.layers.len().isqrt());
     let mut done = 0;
     for batch in InferenceBatches::for_net(paths, input, BATCH, rayon::current_num_threads())? {
         let batch = batch?;

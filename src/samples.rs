@@ -8,8 +8,8 @@ use yoloslim_core::labels::{Dataset, Sample};
 use yoloslim_core::record::{Found, SampleObject, SampleRecord};
 use yoloslim_core::{Network, Result, files};
 
-use crate::data::Rgb;
 use crate::data::resample::{Rect, resample, whole};
+use crate::data::{Rgb, spread_samples};
 use crate::detect::{DetectOptions, Detector};
 use crate::draw;
 use crate::input_size::InputSize;
@@ -27,8 +27,7 @@ const FOLDER: &str = "samples";
 /// An image that can't be read, or a folder that can't be written.
 pub fn choose(dataset: &Dataset, run: &Path) -> Result<Vec<SampleRecord>> {
     files::create_folder(&run.join(FOLDER))?;
-    let step = (dataset.samples.len() / SAMPLES).max(1);
-    let chosen = dataset.samples.iter().step_by(step).take(SAMPLES).enumerate();
+    let chosen = spread_samples(dataset, SAMPLES).enumerate();
     chosen.map(|(i, sample)| copy(sample, run, format!("{FOLDER}/{i}.jpg"))).collect()
 }
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use yoloslim::input_size::InputSize;
 use yoloslim::run_folder::RunConfig;
 use yoloslim::slim::SlimOptions;
-use yoloslim::train::{OnNan, Schedule, TrainOptions};
+use yoloslim::train::{OnNan, Schedule, TrainOptions, hyp};
 use yoloslim_core::graph::Graph;
 use yoloslim_core::labels::{self, Dataset, Split};
 use yoloslim_core::{Error, Network, Result, files};
@@ -214,6 +214,10 @@ impl StartArgs {
         };
         let (mut cfg, graph) = Graph::read(path)?;
         warn_of_slips(path, &cfg, term);
+        let passed_over = hyp::passed_over(&cfg);
+        if !passed_over.is_empty() {
+            term.warn(format!("{}: of no effect in training: {}", path.display(), passed_over.join(", ")));
+        }
         if graph.heads().next().is_none() {
             return Err(Error::at(path.display(), "the net has no [yolo] layer").fix("train a detector's cfg"));
         }

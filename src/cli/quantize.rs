@@ -350,7 +350,7 @@ impl Quantize {
 fn expressible(network: &Network, scheme: Scheme) -> Result<()> {
     let net = FoldedNet::of(network);
     match scheme {
-        Scheme::Int8(_) => onnx::check(&net),
+        Scheme::Int8(_) => net.check_pools("ONNX"),
         Scheme::Nnie => caffe::expressible(&net, &CaffeOptions::default()),
     }
 }

@@ -62,6 +62,36 @@ impl Default for LoaderOptions {
     }
 }
 
+impl LoaderOptions {
+    /// The widths that are drawn from, in strides, or the only one in pixels.
+    fn widths(&self) -> RangeInclusive<usize> {
+        let steps = self.width / self.stride.max(1);
+        if self.multi_scale { (steps * 2).div_ceil(3)..=steps * 3 / 2 } else { self.width..=self.width }
+    }
+
+    /// The size of a width of [`Self::widths`]: the other side follows in proportion, to the nearest multiple.
+    fn size_of(&self, steps: usize) -> (usize, usize) {
+        let Self { width, height, multi_scale, stride, .. } = *self;
+        if !multi_scale {
+            return (width, height);
+        }
+        let whole = width / stride;
+        let across = (height / stride * steps * 2 + whole) / (2 * whole);
+        (steps * stride, across.max(1) * stride)
+    }
+
+    /// All sizes that batches may have.
+    fn sizes(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.widths().map(|width| self.size_of(width))
+    }
+
+    /// The longest side, in pixels, that an image is drawn with: the largest size enlarged as far as augmentation does.
+    fn longest(&self) -> usize {
+        let largest = self.sizes().map(|(width, height)| width.max(height)).max().unwrap_or_default();
+        (largest as f64 * (1.0 + f64::from(self.augment.scale))).ceil() as usize
+    }
+}
+
 /// The batches of a data set, epoch by epoch.
 #[derive(Debug, Clone)]
 pub struct Loader {
@@ -93,9 +123,7 @@ impl Loader {
                 return Err(error.fix(format!("set {name} to {}", (size / stride).max(1) * stride)));
             }
         }
-        // The largest size of multi-scale training; the bound doesn't depend on its use, so neither do the pixels.
-        let longest = options.width.max(options.height) * 3 / 2;
-        let cache = Arc::new(ImageCache::new(dataset.samples.len(), longest, options.cache_bytes));
+        let cache = Arc::new(ImageCache::new(dataset.samples.len(), options.longest(), options.cache_bytes));
         Ok(Self { samples: dataset.samples.clone().into(), cache, options })
     }
 
@@ -181,31 +209,13 @@ impl Loader {
     /// Width and height of a batch's images.
     fn size(&self, epoch: usize, number: usize) -> (usize, usize) {
         let mut rng = stream(self.options.seed, epoch, Purpose::Size, number / BATCHES_A_SIZE);
-        let widths = self.widths();
-        self.size_of(if widths.start() < widths.end() { rng.random_range(widths) } else { *widths.end() })
+        let widths = self.options.widths();
+        self.options.size_of(if widths.start() < widths.end() { rng.random_range(widths) } else { *widths.end() })
     }
 
     /// All sizes that batches may have.
     pub fn sizes(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        self.widths().map(|width| self.size_of(width))
-    }
-
-    /// The widths that are drawn from, in strides, or the only one in pixels.
-    fn widths(&self) -> RangeInclusive<usize> {
-        let LoaderOptions { width, multi_scale, stride, .. } = self.options;
-        let steps = width / stride.max(1);
-        if multi_scale { (steps * 2).div_ceil(3)..=steps * 3 / 2 } else { width..=width }
-    }
-
-    /// The size of a width of [`Self::widths`]: the other side follows in proportion, to the nearest multiple.
-    fn size_of(&self, steps: usize) -> (usize, usize) {
-        let LoaderOptions { width, height, multi_scale, stride, .. } = self.options;
-        if !multi_scale {
-            return (width, height);
-        }
-        let whole = width / stride;
-        let across = (height / stride * steps * 2 + whole) / (2 * whole);
-        (steps * stride, across.max(1) * stride)
+        self.options.sizes()
     }
 }
 

@@ -9,7 +9,7 @@ use super::pool::Buffer;
 use super::rounding::{Ends, stop_at_ends};
 use super::tape::{Saved, Tape};
 use super::train_net::{TrainNet, weights};
-use super::{HeadMap, forward, kernels, product, shared_norm};
+use super::{HeadMap, kernels, product, shared_norm};
 
 /// Gradients of the layers' outputs that have been met so far.
 type Gradients = Vec<Option<Buffer<f32>>>;
@@ -111,7 +111,7 @@ impl TrainNet {
     /// Turns the gradient of a layer's output into that of its value before normalisation and activation.
     fn activation_backward(&self, layer: usize, tape: &Tape, saved: &Saved, dout: &mut [f32], gradients: &mut [f32]) {
         let Some(before) = &saved.before else { return };
-        let activation = kernels::activation(forward::activation(&tape.graph.layers[layer].op));
+        let activation = kernels::activation(tape.graph.layers[layer].op.activation());
         if saved.mean.is_empty() {
             return k::activation_backward(before, activation, dout);
         }

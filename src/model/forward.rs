@@ -1,6 +1,6 @@
 //! The forward pass of every layer that has no parameters, shared by inference and training.
 
-use yoloslim_core::graph::{Activation, Graph, Op};
+use yoloslim_core::graph::{Graph, Op};
 use yoloslim_kernels as k;
 
 use super::pool::Buffer;
@@ -75,14 +75,5 @@ pub(super) fn run(graph: &Graph, layer: usize, count: usize, inputs: &[&[f32]], 
             product::multiply_add(inputs[0], inputs[1], out);
         }
         Op::Convolution(_) | Op::Dropout { .. } | Op::Yolo(_) => unreachable!("{} is no layer of this kind", l.place),
-    }
-}
-
-/// The activation that follows a layer's own computation.
-pub(super) fn activation(op: &Op) -> Activation {
-    match op {
-        Op::Convolution(c) => c.activation,
-        Op::Shortcut { activation } | Op::ScaleChannels { activation } | Op::Sam { activation } => *activation,
-        _ => Activation::Linear,
     }
 }

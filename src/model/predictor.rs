@@ -251,7 +251,7 @@ impl Predictor {
                 let inputs: Vec<&[f32]> =
                     l.inputs.iter().map(|s| read(self.program.home(*s), images, buffers)).collect();
                 forward::run(&self.graph, layer, count, &inputs, &mut out, &mut Aside::default());
-                k::activate(&mut out, kernels::activation(forward::activation(op)));
+                k::activate(&mut out, kernels::activation(op.activation()));
             }
         }
         out

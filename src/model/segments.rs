@@ -69,7 +69,7 @@ impl Segments {
 /// Whether the value before normalisation and activation is kept: whether there is one apart from the output.
 pub(super) fn keeps_before(op: &Op) -> bool {
     let normalised = matches!(op, Op::Convolution(c) if c.batch_normalize);
-    normalised || super::forward::activation(op) != yoloslim_core::graph::Activation::Linear
+    normalised || op.activation() != yoloslim_core::graph::Activation::Linear
 }
 
 /// The first layers of all segments but the first.

@@ -153,7 +153,7 @@ impl TrainNet {
     }
 
     fn normalise_activate(&self, layer: usize, tape: &Tape, saved: &Saved, before: &[f32], out: &mut [f32]) {
-        let activation = kernels::activation(forward::activation(&tape.graph.layers[layer].op));
+        let activation = kernels::activation(tape.graph.layers[layer].op.activation());
         if saved.mean.is_empty() {
             k::copy(out, before);
             return k::activate(out, activation);

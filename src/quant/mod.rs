@@ -65,10 +65,10 @@ impl Calibrated {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Self> {
         let mut network = network.folded();
-        let mut observed = observe(&network, paths, progress)?;
+        let mut observed = observe(&network, paths, options.equalise, progress)?;
         if options.equalise {
             equalise(&mut network, &observed.largest, options.scheme != Scheme::Nnie);
-            observed = observe(&network, paths, progress)?;
+            observed = observe(&network, paths, false, progress)?;
         }
         let observed = Arc::new(observed);
         let observed = Self { scheme: options.scheme, grids: BTreeMap::new(), network, observed };
@@ -82,7 +82,7 @@ impl Calibrated {
         let grid = |(tensor, histogram): (&Tensor, _)| {
             let grid = match *tensor {
                 Tensor::Before(layer) => {
-                    let activation = simulation::activation(&self.network.graph, layer);
+                    let activation = self.network.graph.layers[layer].op.activation();
                     rule.grid(scheme, histogram, &|x| activation.apply(x))
                 }
                 _ => rule.grid(scheme, histogram, &|x| x),

@@ -47,11 +47,17 @@ impl Observed {
     }
 }
 
-/// Runs a net in floating point on the images of `paths`; `progress` is told how many images are done.
+/// Runs a net in floating point on the images of `paths`, with the largest value of each channel where `channels` are asked
+/// for; `progress` is told how many images are done.
 ///
 /// # Errors
 /// The first image that can't be read.
-pub fn observe(network: &Network, paths: &[PathBuf], progress: &mut dyn FnMut(usize)) -> Result<Observed> {
+pub fn observe(
+    network: &Network,
+    paths: &[PathBuf],
+    channels: bool,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Observed> {
     let mut linear = network.clone();
     let activations = take_activations(&mut linear.graph);
     let mut predictor = Predictor::new(&linear);
@@ -71,7 +77,7 @@ pub fn observe(network: &Network, paths: &[PathBuf], progress: &mut dyn FnMut(us
             if after[layer] {
                 observed.add(Tensor::After(layer), map);
             }
-            if let Op::Convolution(c) = &network.graph.layers[layer].op {
+            if channels && let Op::Convolution(c) = &network.graph.layers[layer].op {
                 observed.add_channels(layer, c.filters, map);
             }
         });

@@ -72,18 +72,9 @@ pub(super) fn round(map: &mut [f32], grid: Option<Quantiser>) {
     map.par_chunks_mut(CHUNK).for_each(|part| grid.round(part));
 }
 
-/// The activation function of a layer.
-pub(super) fn activation(graph: &Graph, layer: usize) -> Activation {
-    match graph.layers[layer].op {
-        Op::Convolution(c) => c.activation,
-        Op::Shortcut { activation } | Op::ScaleChannels { activation } | Op::Sam { activation } => activation,
-        _ => Activation::Linear,
-    }
-}
-
 /// Takes all activation functions out of a graph, and gives them by layer.
 pub(super) fn take_activations(graph: &mut Graph) -> Vec<Activation> {
-    let activations = (0..graph.layers.len()).map(|layer| activation(graph, layer)).collect();
+    let activations = graph.layers.iter().map(|layer| layer.op.activation()).collect();
     for layer in &mut graph.layers {
         match &mut layer.op {
             Op::Convolution(c) => c.activation = Activation::Linear,

@@ -57,16 +57,15 @@ impl Run {
         }
         let record = RunRecord::read(&path)?;
         let graphs: Vec<Option<Graph>> = record.stages.iter().map(|s| graph(&cfg_of(folder, &s.name))).collect();
-        let slim = graph(&folder.join("slim.cfg"));
-        let result = slim.as_ref().and_then(|slim| graphs.iter().rposition(|g| g.as_ref() == Some(slim)));
+        let result = record.result().and_then(|result| record.stages.iter().position(|s| s.name == result.name));
         let trained = record.running.is_none() && record.stages.last().is_some_and(|s| s.name == "train");
         let mut notes = warnings(&record);
         let plans = plans(folder, &record, &mut notes);
         let profiles = profiles(&plans, &record, &mut notes);
         Ok(Self {
             start: graph(&folder.join("start.cfg")),
-            result: result.unwrap_or(record.stages.len().saturating_sub(1)),
-            complete: trained || slim.is_some(),
+            result: result.unwrap_or(0),
+            complete: trained || folder.join("slim.cfg").is_file(),
             folder: folder.to_owned(),
             record,
             graphs,

@@ -58,7 +58,6 @@ pub fn verdict(run: &Run) -> String {
         won[won.len() - 1],
         accuracy_words(first, last)
     )
-    .replacen(", and ", " and ", usize::from(won.len() == 2))
 }
 
 fn state(stage: &StageRecord) -> String {

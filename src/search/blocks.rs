@@ -7,7 +7,7 @@ use yoloslim_core::prune::{self, Evidence, PruneOptions, Target, blocks};
 use yoloslim_core::{Network, Result};
 
 use crate::data::InferenceBatches;
-use crate::model::{HeadMap, Predictor};
+use crate::model::Predictor;
 use crate::reestimate::reestimate_statistics;
 
 /// Images of a forward pass.
@@ -25,13 +25,21 @@ pub fn block_effects(
     progress: &mut dyn FnMut(usize),
 ) -> Result<BTreeMap<usize, f64>> {
     let removable = removable(network);
-    let measured =
-        |network: &Network| heads(&reestimate_statistics(network, paths.clone(), &mut |_| {})?, paths.clone());
-    let whole = measured(network)?;
+    let measured = |network: &Network, see: &mut dyn FnMut(&[f32])| {
+        each_head(&reestimate_statistics(network, paths.clone(), &mut |_| {})?, paths.clone(), see)
+    };
+    let mut whole = Vec::new();
+    measured(network, &mut |values| whole.extend_from_slice(values))?;
     let mut effects = BTreeMap::new();
     for (done, shortcut) in removable.iter().enumerate() {
         let slim = without(network, &removable, *shortcut)?;
-        effects.insert(*shortcut, relative_change(&whole, &measured(&slim)?));
+        let (mut rest, mut change) = (whole.as_slice(), Change::default());
+        measured(&slim, &mut |values| {
+            let (same, after) = rest.split_at(values.len());
+            change.add(same, values);
+            rest = after;
+        })?;
+        effects.insert(*shortcut, change.relative());
         progress(done + 1);
     }
     Ok(effects)
@@ -50,24 +58,35 @@ pub(super) fn without(network: &Network, removable: &[usize], shortcut: usize) -
     Ok(prune::apply(network, &prune::plan(network, &only, &alone)?)?.compact)
 }
 
-/// All values of all heads over all images, in order.
-fn heads(network: &Network, paths: Vec<PathBuf>) -> Result<Vec<f32>> {
+/// Shows all values of all heads over all images, in order, a map at a time.
+fn each_head(network: &Network, paths: Vec<PathBuf>, see: &mut dyn FnMut(&[f32])) -> Result<()> {
     let mut predictor = Predictor::new(network);
     let input = predictor.input();
-    let mut values = Vec::new();
     for batch in InferenceBatches::for_net(paths, input, BATCH, rayon::current_num_threads())? {
         let batch = batch?;
         let maps = predictor.heads(&batch.images, batch.count);
-        values.extend(maps.iter().flat_map(|map: &HeadMap| &map.values).copied());
+        maps.iter().for_each(|map| see(&map.values));
     }
-    Ok(values)
+    Ok(())
 }
 
-fn relative_change(a: &[f32], b: &[f32]) -> f64 {
-    let square = |v: f32| f64::from(v) * f64::from(v);
-    let change: f64 = a.iter().zip(b).map(|(a, b)| square(a - b)).sum();
-    let size: f64 = a.iter().map(|a| square(*a)).sum();
-    if size > 0.0 { (change / size).sqrt() } else { change.sqrt() }
+/// Sums of squares.
+#[derive(Debug, Default)]
+struct Change {
+    of_change: f64,
+    of_size: f64,
+}
+
+impl Change {
+    fn add(&mut self, before: &[f32], after: &[f32]) {
+        let square = |v: f32| f64::from(v) * f64::from(v);
+        self.of_change += before.iter().zip(after).map(|(a, b)| square(a - b)).sum::<f64>();
+        self.of_size += before.iter().map(|a| square(*a)).sum::<f64>();
+    }
+
+    fn relative(&self) -> f64 {
+        if self.of_size > 0.0 { (self.of_change / self.of_size).sqrt() } else { self.of_change.sqrt() }
+    }
 }
 
 #[cfg(test)]

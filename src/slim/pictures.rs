@@ -5,7 +5,7 @@ use std::path::Path;
 use yoloslim_core::labels::Dataset;
 use yoloslim_core::{Network, Result};
 
-use crate::data::Rgb;
+use crate::data::{Rgb, spread_samples};
 use crate::detect::{DetectOptions, Detector};
 use crate::draw::{self, Panel};
 
@@ -20,9 +20,8 @@ const PANEL: usize = 480;
 pub(super) fn compare(baseline: &Network, slim: &Network, dataset: &Dataset, images: usize, path: &Path) -> Result<()> {
     let mut before = Detector::new(baseline, DetectOptions::default())?;
     let mut after = Detector::new(slim, DetectOptions::default())?;
-    let step = (dataset.samples.len() / images.max(1)).max(1);
     let mut found = Vec::new();
-    for sample in dataset.samples.iter().step_by(step).take(images) {
+    for sample in spread_samples(dataset, images) {
         let image = Rgb::open(&sample.image)?;
         let detections = [before.detect(&image)?, after.detect(&image)?];
         found.push((image, detections));

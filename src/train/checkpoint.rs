@@ -1,9 +1,10 @@
 //! The state of a training run between updates, in one safetensors file that is written whole or not at all.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, View};
 use yoloslim_core::record::EpochRecord;
 use yoloslim_core::{Error, Result, files};
 
@@ -50,17 +51,37 @@ const ADAPTATION: [&str; 3] = ["adaptation.parameters", "adaptation.velocity", "
 /// Names of the arrays in the file.
 const ARRAYS: [&str; 5] = ["parameters", "statistics", "velocity", "average.parameters", "average.statistics"];
 
+/// An array whose bytes are made when they are written: all at once would be the state a second time.
+struct Floats<'a> {
+    numbers: &'a [f32],
+    shape: [usize; 1],
+}
+
+impl View for Floats<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.numbers.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.numbers)
+    }
+}
+
 impl Checkpoint {
     /// Takes the state down after an epoch, or in one that is under way, with nothing gathered.
     pub fn new(trainer: &Trainer, inputs: &Inputs, progress: &Progress) -> Self {
         let arrays = trainer.numbers();
         let adaptation = trainer.distillation.iter().flat_map(|d| ADAPTATION.into_iter().zip(d.state()));
         let arrays = ARRAYS.into_iter().zip(arrays).chain(adaptation);
-        let bytes = |a: &[f32]| a.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-        let raw: Vec<(&str, Vec<u8>)> = arrays.map(|(name, array)| (name, bytes(array))).collect();
-        let views = raw.iter().map(|(name, bytes)| {
-            (*name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes).expect("one dimension of whole floats"))
-        });
+        let views = arrays.map(|(name, array)| (name, Floats { numbers: array, shape: [array.len()] }));
         let json = |value| serde_json::to_string(&value).expect("plain data is JSON");
         let mut meta = HashMap::from([
             ("options".to_owned(), json(serde_json::json!(inputs.options))),

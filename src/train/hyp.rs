@@ -154,6 +154,20 @@ pub fn ignored(cfg: &Cfg) -> Vec<&'static str> {
     WITHOUT_EFFECT.into_iter().filter(set).collect()
 }
 
+/// What a cfg asks of training that is not done here, whatever the options come from: regularisation by `[dropout]`, and the
+/// frozen layers of `stopbackward`.
+#[must_use]
+pub fn passed_over(cfg: &Cfg) -> Vec<&'static str> {
+    let dropout = cfg.layers().iter().any(|section| section.kind() == "dropout");
+    let frozen =
+        cfg.layers().iter().any(|section| section.get("stopbackward").is_some_and(|value| value.trim() != "0"));
+    [("[dropout]", dropout), ("stopbackward", frozen)]
+        .into_iter()
+        .filter(|(_, there)| *there)
+        .map(|(what, _)| what)
+        .collect()
+}
+
 fn augment(net: &Section, head: Option<&Section>, options: &mut TrainOptions) -> Result<()> {
     let change = |key: &str| Ok((net.number_or(key, 1.0_f32)? - 1.0).clamp(0.0, 1.0));
     options.augment.saturation = change("saturation")?;
@@ -231,6 +245,9 @@ mod tests {
         assert!(ignored(&cfg(CFG)).is_empty());
         let more = CFG.replace("hue=.1", "hue=.1\nangle=7\nmixup=0\ncutmix=1") + "max_delta=5\n";
         assert_eq!(ignored(&cfg(&more)), ["angle", "cutmix", "max_delta"]);
+        assert!(passed_over(&cfg(CFG)).is_empty());
+        let more = format!("{CFG}[dropout]\nprobability=.5\n[convolutional]\nfilters=7\nstopbackward=1\n");
+        assert_eq!(passed_over(&cfg(&more)), ["[dropout]", "stopbackward"]);
     }
 
     #[test]

@@ -28,6 +28,12 @@ impl Header {
         let (major, minor) = (i64::from(self.major), i64::from(self.minor));
         major * 10 + minor >= 2 && major < 1000 && minor < 1000
     }
+
+    /// How many bytes it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        if self.is_wide() { 20 } else { 16 }
+    }
 }
 
 /// A weights file as numbers; which layer they belong to is the cfg's to say.
@@ -54,12 +60,10 @@ impl WeightsFile {
         };
         let [major, minor, revision] = [word(0)?, word(1)?, word(2)?].map(i32::from_le_bytes);
         let mut header = Header { major, minor, revision, seen: u64::from(u32::from_le_bytes(word(3)?)) };
-        let mut start = 16;
         if header.is_wide() {
             header.seen |= u64::from(u32::from_le_bytes(word(4)?)) << 32;
-            start = 20;
         }
-        let (words, rest) = bytes[start..].as_chunks::<4>();
+        let (words, rest) = bytes[header.bytes()..].as_chunks::<4>();
         if !rest.is_empty() {
             return Err(Error::at(
                 "",
@@ -74,7 +78,7 @@ impl WeightsFile {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let h = &self.header;
-        let mut bytes = Vec::with_capacity(20 + self.values.len() * 4);
+        let mut bytes = Vec::with_capacity(h.bytes() + self.values.len() * 4);
         for word in [h.major, h.minor, h.revision] {
             bytes.extend(word.to_le_bytes());
         }

@@ -6,6 +6,7 @@ mod lower;
 
 pub use crate::graph::Activation;
 use crate::graph::{MaxPool, Shape, Yolo};
+use crate::{Error, Result};
 
 /// A detector as a list of nodes.
 ///
@@ -135,6 +136,23 @@ impl FoldedNet {
             Value::Image => self.input,
             Value::Node(i) => self.nodes[i].shape,
         }
+    }
+
+    /// Refuses pools whose padding is not below their size, which `runtime` does not compute.
+    ///
+    /// # Errors
+    /// The first such layer.
+    pub fn check_pools(&self, runtime: &str) -> Result<()> {
+        for node in &self.nodes {
+            if let Operator::MaxPool(pool) = &node.operator
+                && pool.padding - pool.padding / 2 >= pool.size
+            {
+                let MaxPool { padding, size, .. } = pool;
+                let cause = format!("padding={padding} of a pool of size={size} in {runtime} stays below the size");
+                return Err(Error::at(&node.place, cause).fix("train the net with less padding"));
+            }
+        }
+        Ok(())
     }
 
     /// For each node, the nodes that read it; one that reads it twice is there twice.

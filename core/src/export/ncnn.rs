@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use super::ExportedFile;
 use super::folded::{FoldedConvolution, FoldedNet, Node, Operator, Value};
+use crate::Result;
 use crate::graph::{Activation, MaxPool, Shape};
-use crate::{Error, Result};
 
 /// First line of every `.param`.
 const MAGIC: u32 = 7_767_517;
@@ -15,27 +15,12 @@ const FLOAT32: u32 = 0;
 /// The name of the input blob.
 pub const INPUT: &str = "data";
 
-/// Refuses what ncnn's layers don't compute.
-fn check(net: &FoldedNet) -> Result<()> {
-    for node in &net.nodes {
-        let padding = match &node.operator {
-            Operator::MaxPool(pool) => pool.padding - pool.padding / 2 >= pool.size,
-            _ => false,
-        };
-        if padding {
-            let cause = "a pool's padding in ncnn stays below its size";
-            return Err(Error::at(&node.place, cause).fix("train the net with less padding"));
-        }
-    }
-    Ok(())
-}
-
 /// The `.param` and the `.bin` of `net`, called `name`. Input blob `data`, one blob a head: `head0`, `head1`, ..
 ///
 /// # Errors
 /// The first layer that ncnn has no words for.
 pub fn write(net: &FoldedNet, name: &str) -> Result<Vec<ExportedFile>> {
-    check(net)?;
+    net.check_pools("ncnn")?;
     let writer = Writer::new(net);
     let file = |extension: &str, bytes: Vec<u8>| ExportedFile { name: format!("{name}.{extension}"), bytes };
     let mut numbers = Vec::new();

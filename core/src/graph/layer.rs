@@ -90,9 +90,9 @@ pub enum Op {
         /// Applied to the sum.
         activation: Activation,
     },
-    /// `[dropout]`: passes its input on (nothing is dropped at inference).
+    /// `[dropout]`: passes its input on, in training too.
     Dropout {
-        /// Share of the numbers dropped in training.
+        /// Share of the numbers that Darknet drops in training.
         probability: f32,
     },
     /// `[reorg]`: space to depth in Darknet's own order.
@@ -114,6 +114,20 @@ pub enum Op {
     },
     /// `[yolo]`: a detection head; passes the raw map on.
     Yolo(Yolo),
+}
+
+impl Op {
+    /// The activation function that follows the layer's own computation.
+    #[must_use]
+    pub fn activation(&self) -> Activation {
+        match self {
+            Self::Convolution(c) => c.activation,
+            Self::Shortcut { activation } | Self::ScaleChannels { activation } | Self::Sam { activation } => {
+                *activation
+            }
+            _ => Activation::Linear,
+        }
+    }
 }
 
 /// A convolution with square kernels.

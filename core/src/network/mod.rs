@@ -160,6 +160,13 @@ impl Network {
         WeightsFile { header: self.header, values: arrays.flatten().copied().collect() }
     }
 
+    /// How long the weights file is.
+    #[must_use]
+    pub fn weights_bytes(&self) -> usize {
+        let values: usize = self.weights.iter().flatten().map(ConvWeights::len).sum();
+        self.header.bytes() + 4 * values
+    }
+
     /// Writes `stem.cfg` and `stem.weights` into `folder`, each whole or not at all.
     ///
     /// # Errors

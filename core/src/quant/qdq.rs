@@ -32,7 +32,7 @@ pub fn model(network: &Network, quantisation: &Quantisation, options: OnnxOption
         return Err(Error::at("ONNX", "it has no logarithmic codes").fix("export the net for NNIE in Caffe's format"));
     };
     let net = FoldedNet::of(network);
-    onnx::check(&net)?;
+    net.check_pools("ONNX")?;
     let mut writer = Writer { graph: GraphBuilder::new("detector"), net: &net, network, quantisation, profile };
     writer.graph.input(INPUT, &onnx::sides(onnx::batch(options.dynamic_batch), net.input));
     if let Some(grid) = quantisation.image {

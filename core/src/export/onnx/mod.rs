@@ -15,7 +15,7 @@ use super::folded::{FoldedNet, Head, Operator, Value};
 use super::heads::{self, FIT, VALUES};
 use super::proto::onnx::ModelProto;
 use super::{Colour, ExportedFile};
-use crate::{Error, Result};
+use crate::Result;
 
 /// Name of the input tensor, `[images, channels, rows, columns]`, 0 to 1.
 pub const INPUT: &str = "images";
@@ -49,7 +49,7 @@ pub fn write(net: &FoldedNet, options: OnnxOptions) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`write()`].
 pub fn model(net: &FoldedNet, options: OnnxOptions) -> Result<ModelProto> {
-    check(net)?;
+    net.check_pools("ONNX")?;
     let batch = batch(options.dynamic_batch);
     let mut graph = GraphBuilder::new("detector");
     graph.input(INPUT, &sides(batch, net.input));
@@ -117,23 +117,6 @@ pub fn tensor_name(net: &FoldedNet, value: Value) -> String {
         (Value::Node(_), Some(head)) => head.name.clone(),
         (Value::Node(i), None) => net.nodes[i].name.clone(),
     }
-}
-
-/// Refuses what no ONNX operator computes.
-///
-/// # Errors
-/// The first such layer.
-pub fn check(net: &FoldedNet) -> Result<()> {
-    for node in &net.nodes {
-        if let Operator::MaxPool(pool) = &node.operator
-            && pool.padding - pool.padding / 2 >= pool.size
-        {
-            let cause =
-                format!("padding={} of a pool of size={} in ONNX stays below the size", pool.padding, pool.size);
-            return Err(Error::at(&node.place, cause).fix("train the net with less padding"));
-        }
-    }
-    Ok(())
 }
 
 /// The side of the images of a batch.
