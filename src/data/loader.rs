@@ -88,7 +88,8 @@ impl LoaderOptions {
     /// The longest side, in pixels, that an image is drawn with: the largest size enlarged as far as augmentation does.
     fn longest(&self) -> usize {
         let largest = self.sizes().map(|(width, height)| width.max(height)).max().unwrap_or_default();
-        (largest as f64 * (1.0 + f64::from(self.augment.scale))).ceil() as usize
+        // Weaker augmentation, of scores say, sees the same pixels as the usual one.
+        (largest as f64 * (1.0 + f64::from(self.augment.scale)).max(1.5)).ceil() as usize
     }
 }
 
