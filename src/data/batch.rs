@@ -9,6 +9,8 @@ pub struct Batch {
     pub count: usize,
     /// Number of images of the whole batch, where it is shared among workers.
     pub whole: usize,
+    /// The place of the first image in the whole batch.
+    pub first: usize,
     /// Width of every image in pixels.
     pub width: usize,
     /// Height of every image in pixels.

@@ -190,11 +190,11 @@ impl Loader {
         let augment = &self.options.augment;
         let composer = self.composer((width, height));
         let share = self.options.share.of(number, self.options.batch, indices.len());
-        let (mine, first) = (&indices[share.clone()], first + share.start);
+        let (mine, place) = (&indices[share.clone()], first + share.start);
         let mut images = vec![0.0; mine.len() * width * height * 3];
         let (mut targets, mut ignored) = (Vec::new(), Vec::new());
         for (image, (&index, input)) in mine.iter().zip(images.chunks_exact_mut(width * height * 3)).enumerate() {
-            let mut rng = stream(self.options.seed, epoch, Purpose::Sample, first + image);
+            let mut rng = stream(self.options.seed, epoch, Purpose::Sample, place + image);
             let (canvas, found) = composer.compose(index, &mut rng)?;
             let jitter = Jitter::draw(augment, &mut rng);
             let flip = rng.random::<f32>() < augment.flip;
@@ -204,7 +204,8 @@ impl Loader {
             targets.extend(found.targets.into_iter().map(placed));
             ignored.extend(found.ignored.into_iter().map(placed));
         }
-        Ok(Batch { images, count: share.len(), whole: indices.len(), width, height, targets, ignored, indices })
+        let (count, whole, first) = (share.len(), indices.len(), share.start);
+        Ok(Batch { images, count, whole, first, width, height, targets, ignored, indices })
     }
 
     /// Width and height of a batch's images.

@@ -184,7 +184,13 @@ impl TrainNet {
                 return self.shortcut_backward(layer, tape, dout, maps);
             }
             Op::ScaleChannels { .. } | Op::Sam { .. } => self.product_backward(layer, tape, &dout, maps),
-            Op::Dropout { .. } | Op::Yolo(_) => unreachable!("{} owns no buffer", l.place),
+            Op::Dropout { probability } => {
+                tape.drop_out(layer, *probability, &mut dout);
+                if let Some(dx) = self.gradient(layer, 0, tape, maps) {
+                    k::add_into(dx, &dout);
+                }
+            }
+            Op::Yolo(_) => unreachable!("{} owns no buffer", l.place),
         }
         self.pool.give(dout);
         self.recycle(saved);

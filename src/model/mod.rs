@@ -5,6 +5,7 @@
 //! are one line each.
 
 mod backward;
+mod dropout;
 mod forward;
 mod fusion;
 mod kernels;
@@ -22,6 +23,7 @@ mod train_forward;
 mod train_net;
 
 pub use backward::Watch;
+pub use dropout::Drops;
 pub(crate) use kernels::activation;
 pub use layout::{ConvSlots, Layout};
 pub use predictor::{Engine, HeadMap, Predictor};
@@ -85,6 +87,7 @@ mod tests {
     #[test]
     fn the_gradient_of_every_layer_kind_agrees_with_finite_differences() {
         let mut net = TrainNet::new(network());
+        net.set_drops(Some(Drops::new(5, 1, 0)));
         let images = noise(2 * 3 * 256, 1);
         let (maps, tape) = net.forward(images.clone(), 2, 16, 16).unwrap();
         let slopes: Vec<_> = maps.iter().enumerate().map(|(i, m)| noise(m.values.len(), 10 + i as u64)).collect();
@@ -118,6 +121,7 @@ mod tests {
     /// The gradients of a fixed linear function of the heads after two steps, and the running statistics.
     fn two_steps(network: Network, segments: usize) -> (Vec<f32>, Vec<f32>) {
         let mut net = TrainNet::with_segments(network, segments);
+        net.set_drops(Some(Drops::new(5, 1, 0)));
         let mut gradient = vec![0.0; net.layout().parameters()];
         for step in 0..2 {
             let (maps, tape) = net.forward(noise(2 * 3 * 256, step), 2, 16, 16).unwrap();
@@ -236,6 +240,7 @@ mod tests {
         let asked = [1, 3, 4, 10, 15];
         for segments in [1, 4] {
             let mut net = TrainNet::with_segments(network(), segments);
+            net.set_drops(Some(Drops::new(5, 1, 0)));
             let forward = |net: &mut TrainNet| {
                 let (heads, mut tape) = net.forward(images.clone(), 2, 16, 16).unwrap();
                 let maps = asked.map(|layer| net.map(layer, &mut tape).to_vec());

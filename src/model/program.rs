@@ -17,7 +17,17 @@ pub(super) struct Program {
 }
 
 impl Program {
+    /// Of inference, where dropout passes its input on.
     pub fn new(graph: &Graph) -> Self {
+        Self::of(graph, |op| matches!(op, Op::Dropout { .. }))
+    }
+
+    /// Of training, where dropout gives a map of its own.
+    pub fn of_training(graph: &Graph) -> Self {
+        Self::of(graph, |op| matches!(op, Op::Dropout { probability: 0.0 }))
+    }
+
+    fn of(graph: &Graph, idle: impl Fn(&Op) -> bool) -> Self {
         let mut home: Vec<Source> = Vec::with_capacity(graph.layers.len());
         let mut readers: Vec<Option<(usize, usize)>> = vec![None; graph.layers.len()];
         for (i, layer) in graph.layers.iter().enumerate() {
@@ -27,9 +37,8 @@ impl Program {
                     readers[j] = Some((readers[j].map_or(i, |(first, _)| first), i));
                 }
             }
-            let here =
-                if passes_on(&layer.op, layer.inputs.len()) { resolve(layer.inputs[0]) } else { Source::Layer(i) };
-            home.push(here);
+            let passes_on = idle(&layer.op) || passes_on(&layer.op, layer.inputs.len());
+            home.push(if passes_on { resolve(layer.inputs[0]) } else { Source::Layer(i) });
         }
         let heads: Vec<Source> = graph.heads().map(|(i, _)| home[i]).collect();
         let mut head = vec![false; graph.layers.len()];
@@ -76,7 +85,7 @@ impl Program {
 
 fn passes_on(op: &Op, inputs: usize) -> bool {
     match op {
-        Op::Dropout { .. } | Op::Yolo(_) => true,
+        Op::Yolo(_) => true,
         Op::Route { groups, .. } => *groups == 1 && inputs == 1,
         _ => false,
     }

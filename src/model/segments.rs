@@ -33,7 +33,7 @@ impl Segments {
         let crosses: Vec<bool> =
             (0..graph.layers.len()).map(|i| program.last_reader(i).is_some_and(|r| segment(r) > segment(i))).collect();
         let cheap = graph.layers.iter().zip(&crosses).map(|(l, crosses)| match &l.op {
-            Op::Route { .. } | Op::Upsample { .. } => !crosses,
+            Op::Route { .. } | Op::Upsample { .. } | Op::Dropout { .. } => !crosses,
             op => keeps_before(op),
         });
         let mut inner = vec![false; graph.layers.len()];

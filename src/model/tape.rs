@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use yoloslim_core::graph::{Graph, Source};
 
+use super::dropout::Drops;
 use super::forward::Aside;
 use super::pool::Buffer;
 
@@ -12,6 +13,8 @@ pub struct Tape {
     pub(super) graph: Arc<Graph>,
     pub(super) count: usize,
     pub(super) images: Vec<f32>,
+    /// What dropout layers drop.
+    pub(super) drops: Option<Drops>,
     pub(super) layers: Vec<Saved>,
 }
 
@@ -31,9 +34,9 @@ pub(super) struct Saved {
 
 impl Tape {
     /// An empty tape for `count` images.
-    pub(super) fn new(graph: Arc<Graph>, count: usize, images: Vec<f32>) -> Self {
+    pub(super) fn new(graph: Arc<Graph>, count: usize, images: Vec<f32>, drops: Option<Drops>) -> Self {
         let layers = graph.layers.iter().map(|_| Saved::default()).collect();
-        Self { graph, count, images, layers }
+        Self { graph, count, images, drops, layers }
     }
 
     /// The images, `[image][row][column][channel]`.
@@ -48,6 +51,12 @@ impl Tape {
             Source::Image => &self.images,
             Source::Layer(i) => self.layers[i].out.as_deref().expect("a map is computed before it is read"),
         }
+    }
+
+    /// Drops what dropout layer `layer` drops of its output or of the gradient of that.
+    pub(super) fn drop_out(&self, layer: usize, probability: f32, map: &mut [f32]) {
+        let image = self.graph.layers[layer].shape.len();
+        self.drops.iter().for_each(|drops| drops.apply(layer, probability, image, map));
     }
 
     /// Whether the layer's output is there or one pass away.

@@ -28,7 +28,7 @@ impl TrainNet {
         height: usize,
     ) -> Result<(Vec<HeadMap>, Tape)> {
         self.rounding.iter().for_each(|rounding| rounding.images(&mut images));
-        let mut tape = Tape::new(self.graph_at(width, height)?, count, images);
+        let mut tape = Tape::new(self.graph_at(width, height)?, count, images, self.drops);
         let heads = self.stay_awake(|net| net.layers_forward(&mut tape));
         Ok((heads, tape))
     }
@@ -117,6 +117,10 @@ impl TrainNet {
         let mut out = self.pool.take(tape.count * l.shape.len());
         match &l.op {
             Op::Convolution(c) => self.convolve(layer, c, tape, inputs[0], &mut out, saved),
+            Op::Dropout { probability } => {
+                k::copy(&mut out, inputs[0]);
+                tape.drop_out(layer, *probability, &mut out);
+            }
             op => {
                 if let Op::MaxPool(_) = op {
                     saved.aside.argmax = Some(self.places.take(out.len()));

@@ -9,6 +9,7 @@ use yoloslim_core::graph::Graph;
 use yoloslim_core::{Network, Result};
 use yoloslim_kernels::Scratch;
 
+use super::dropout::Drops;
 use super::layout::{ConvSlots, Layout};
 use super::pool::{Choice, Pool};
 use super::program::Program;
@@ -38,6 +39,8 @@ pub struct TrainNet {
     pub(super) together: Option<Workers>,
     /// What rounds numbers in the forward pass.
     pub(super) rounding: Option<Arc<dyn Rounding>>,
+    /// What the dropout layers of the next forward pass drop.
+    pub(super) drops: Option<Drops>,
 }
 
 /// The share of a batch's statistics in the running ones (reference: the field's PyTorch code).
@@ -58,7 +61,7 @@ impl TrainNet {
         let layout = Layout::new(&network.graph);
         let (parameters, statistics) = layout.flatten(&network);
         let Network { cfg, graph, header, .. } = network;
-        let program = Program::new(&graph);
+        let program = Program::of_training(&graph);
         Self {
             layout,
             parameters,
@@ -72,6 +75,7 @@ impl TrainNet {
             momentum: MOMENTUM,
             together: None,
             rounding: None,
+            drops: None,
             cfg,
             graph,
             header,
@@ -120,6 +124,11 @@ impl TrainNet {
     /// Rounds numbers in the forward passes to come, of a net without batch normalisation.
     pub fn set_rounding(&mut self, rounding: Arc<dyn Rounding>) {
         self.rounding = Some(rounding);
+    }
+
+    /// Sets what dropout layers drop in the forward passes to come: nothing at first, and with none.
+    pub fn set_drops(&mut self, drops: Option<Drops>) {
+        self.drops = drops;
     }
 
     /// The network with the given numbers, which must be of this layout.

@@ -154,18 +154,12 @@ pub fn ignored(cfg: &Cfg) -> Vec<&'static str> {
     WITHOUT_EFFECT.into_iter().filter(set).collect()
 }
 
-/// What a cfg asks of training that is not done here, whatever the options come from: regularisation by `[dropout]`, and the
-/// frozen layers of `stopbackward`.
+/// What a cfg asks of training that is not done here, whatever the options come from: dropout of whole regions by
+/// `dropblock`, and the frozen layers of `stopbackward`.
 #[must_use]
 pub fn passed_over(cfg: &Cfg) -> Vec<&'static str> {
-    let dropout = cfg.layers().iter().any(|section| section.kind() == "dropout");
-    let frozen =
-        cfg.layers().iter().any(|section| section.get("stopbackward").is_some_and(|value| value.trim() != "0"));
-    [("[dropout]", dropout), ("stopbackward", frozen)]
-        .into_iter()
-        .filter(|(_, there)| *there)
-        .map(|(what, _)| what)
-        .collect()
+    let set = |key: &&str| cfg.layers().iter().any(|l| l.get(key).is_some_and(|value| value.trim() != "0"));
+    ["dropblock", "stopbackward"].into_iter().filter(set).collect()
 }
 
 fn augment(net: &Section, head: Option<&Section>, options: &mut TrainOptions) -> Result<()> {
@@ -246,8 +240,9 @@ mod tests {
         let more = CFG.replace("hue=.1", "hue=.1\nangle=7\nmixup=0\ncutmix=1") + "max_delta=5\n";
         assert_eq!(ignored(&cfg(&more)), ["angle", "cutmix", "max_delta"]);
         assert!(passed_over(&cfg(CFG)).is_empty());
-        let more = format!("{CFG}[dropout]\nprobability=.5\n[convolutional]\nfilters=7\nstopbackward=1\n");
-        assert_eq!(passed_over(&cfg(&more)), ["[dropout]", "stopbackward"]);
+        let more = format!("{CFG}[dropout]\nprobability=.5\ndropblock=1\n[convolutional]\nfilters=7\nstopbackward=1\n");
+        assert_eq!(passed_over(&cfg(&more)), ["dropblock", "stopbackward"]);
+        assert!(passed_over(&cfg(&more.replace("=1", "=0"))).is_empty());
     }
 
     #[test]

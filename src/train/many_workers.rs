@@ -20,7 +20,8 @@ const CFG: &str = "[net]\nwidth=64\nheight=64\n\
     [maxpool]\nsize=2\nstride=1\n\
     [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\nstride=2\npad=1\nactivation=leaky\n\
     [convolutional]\nbatch_normalize=1\nfilters=8\nsize=1\nactivation=mish\n\
-    [shortcut]\nfrom=-2\nactivation=linear\n\
+    [dropout]\nprobability=.2\n\
+    [shortcut]\nfrom=-3\nactivation=linear\n\
     [convolutional]\nfilters=16\nactivation=linear\n\
     [yolo]\nmask=0,1\nanchors=8,8,16,16\nclasses=3\n\
     [route]\nlayers=-3\n\

@@ -60,5 +60,15 @@ fn random_batch(count: usize, width: usize, height: usize, classes: usize) -> Ba
             h: rng.random_range(0.02..0.5),
         })
         .collect();
-    Batch { images, count, whole: count, width, height, targets, ignored: Vec::new(), indices: (0..count).collect() }
+    Batch {
+        images,
+        count,
+        whole: count,
+        first: 0,
+        width,
+        height,
+        targets,
+        ignored: Vec::new(),
+        indices: (0..count).collect(),
+    }
 }

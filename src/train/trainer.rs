@@ -14,7 +14,7 @@ use super::options::TrainOptions;
 use super::sparsity::{Course, Penalty, Strength};
 use super::together::{GradientSums, sum_parts};
 use crate::data::{Batch, Labels};
-use crate::model::{TrainNet, Watch};
+use crate::model::{Drops, TrainNet, Watch};
 use crate::workers::{Pending, Workers};
 
 /// A network in training with all that an update needs.
@@ -105,6 +105,8 @@ impl Trainer {
         let heads: Vec<&Yolo> = self.heads.iter().collect();
         let mut population = Population::of(&self.options.loss, &heads, input, &batch.targets, batch.whole);
         let positives = self.workers.start_sum(&population.positives);
+        let pass = self.updates * self.options.accumulate + self.gathered;
+        self.net.set_drops(Some(Drops::new(self.options.seed, pass as u64, batch.first)));
         let (maps, mut tape) = self.net.forward(batch.images, batch.count, batch.width, batch.height)?;
         let share = batch.count as f64 / batch.whole.max(1) as f64;
         let statistics = self.start_statistics(share as f32);
@@ -316,6 +318,7 @@ mod tests {
                 images,
                 count: 1,
                 whole: 1,
+                first: 0,
                 width: 8,
                 height: 8,
                 targets: Vec::new(),

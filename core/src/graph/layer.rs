@@ -90,9 +90,9 @@ pub enum Op {
         /// Applied to the sum.
         activation: Activation,
     },
-    /// `[dropout]`: passes its input on, in training too.
+    /// `[dropout]`: passes its input on, but for what training drops.
     Dropout {
-        /// Share of the numbers that Darknet drops in training.
+        /// Share of the numbers that training drops.
         probability: f32,
     },
     /// `[reorg]`: space to depth in Darknet's own order.
