@@ -20,8 +20,8 @@ pub struct Measuring {
     pub threads: usize,
 }
 
-/// Means and deviations of all activations over images spread evenly over the data set, and gradients over as many
-/// images where they are asked for, with the `gradients` for what is to stand in for a filter; `progress` is told how many images are done.
+/// Means and deviations of all activations over images spread evenly over the data set, and both of Taylor's scores over as
+/// many images where `gradients` tells what is to stand in for a filter; `progress` is told how many images are done.
 ///
 /// # Errors
 /// The first image that can't be read; for gradients, a data set of other classes than the net's.
@@ -40,7 +40,8 @@ pub fn measure(
         let batches = images.div_ceil(TAYLOR_BATCH);
         let options = TaylorOptions { batches, batch: TAYLOR_BATCH, threads: measuring.threads };
         let mut images_done = |batches: usize| progress((batches * TAYLOR_BATCH).min(images));
-        evidence.taylor = Some(taylor_scores(network, dataset, &constants, options, &mut images_done)?);
+        let scores = taylor_scores(network, dataset, &constants, options, &mut images_done)?;
+        (evidence.taylor, evidence.taylor_mean) = (Some(scores.to_zero), Some(scores.to_constants));
     }
     Ok(evidence)
 }

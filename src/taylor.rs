@@ -23,10 +23,17 @@ pub struct TaylorOptions {
     pub threads: usize,
 }
 
-/// For every filter, |dL/dg| summed over batches, where the gate g fades from what the filter gives, g = 1, to the
-/// constant that is to take its place, g = 0: the sum over all positions of dL/da (a - constant). With zeros for constants it
-/// is the gate of Molchanov et al. 2019. The loss is that of training, on images as inference sees them; nothing is trained.
-/// `constants` are those of each convolution's filters, `[filters]` by layer. `progress` is told how many batches are done.
+/// |dL/dg| of every filter, summed over batches, where a gate g fades from what the filter gives, g = 1, to what takes its
+/// place, g = 0.
+pub struct TaylorScores {
+    /// Where zero does (Molchanov et al. 2019): the sum over all positions of dL/da a.
+    pub to_zero: PerFilter,
+    /// Where the filter's constant does: the sum of dL/da (a - constant).
+    pub to_constants: PerFilter,
+}
+
+/// Taylor's scores by the loss of training, on images as inference sees them; nothing is trained. `constants` are those of each
+/// convolution's filters, `[filters]` by layer. `progress` is told how many batches are done.
 ///
 /// # Errors
 /// A net without a head, for other classes or that does not read RGB; an image that can't be read.
@@ -36,7 +43,7 @@ pub fn taylor_scores(
     constants: &PerFilter,
     options: TaylorOptions,
     progress: &mut dyn FnMut(usize),
-) -> Result<PerFilter> {
+) -> Result<TaylorScores> {
     let heads: Vec<Yolo> = network.graph.heads().map(|(_, y)| y.clone()).collect();
     if heads.is_empty() {
         return Err(Error::at("[yolo]", "the net has no such layer").fix("use the cfg of a detector"));
@@ -46,13 +53,16 @@ pub fn taylor_scores(
     let loader = Loader::new(dataset, loader_options(network, options))?;
     let mut net = TrainNet::new(network.clone());
     let mut gradients = vec![0.0; net.layout().parameters()];
-    let mut scores: PerFilter = constants.iter().map(|(layer, of)| (*layer, vec![0.0; of.len()])).collect();
+    let none: PerFilter = constants.iter().map(|(layer, of)| (*layer, vec![0.0; of.len()])).collect();
+    let mut scores = TaylorScores { to_zero: none.clone(), to_constants: none };
     for (done, batch) in loader.epoch(0, 0).take(options.batches).enumerate() {
         let mut gates = Gates { constants, slopes: BTreeMap::new() };
         backward(&mut net, &heads, batch?, &mut gradients, &mut gates)?;
         for (layer, slopes) in gates.slopes {
-            let sums = scores.entry(layer).or_default();
-            sums.iter_mut().zip(slopes).for_each(|(sum, slope)| *sum += slope.abs() as f32);
+            for (scores, slopes) in [&mut scores.to_zero, &mut scores.to_constants].into_iter().zip(slopes) {
+                let sums = scores.entry(layer).or_default();
+                sums.iter_mut().zip(slopes).for_each(|(sum, slope)| *sum += slope.abs() as f32);
+            }
         }
         progress(done + 1);
     }
@@ -62,7 +72,8 @@ pub fn taylor_scores(
 /// The slopes of one batch's loss along all gates.
 struct Gates<'c> {
     constants: &'c PerFilter,
-    slopes: BTreeMap<usize, Vec<f64>>,
+    /// By layer: to zero, to constants.
+    slopes: BTreeMap<usize, [Vec<f64>; 2]>,
 }
 
 impl Watch for Gates<'_> {
@@ -72,13 +83,16 @@ impl Watch for Gates<'_> {
 
     fn output(&mut self, layer: usize, output: &[f32], slopes: &[f32]) {
         let constants = &self.constants[&layer];
-        let mut sums = vec![0.0; constants.len()];
-        for (given, slope) in output.chunks_exact(sums.len()).zip(slopes.chunks_exact(sums.len())) {
-            for (((sum, given), slope), constant) in sums.iter_mut().zip(given).zip(slope).zip(constants) {
-                *sum += f64::from(*slope) * f64::from(given - constant);
+        let sums_with = |constants: &[f32]| {
+            let mut sums = vec![0.0; constants.len()];
+            for (given, slope) in output.chunks_exact(sums.len()).zip(slopes.chunks_exact(sums.len())) {
+                for (((sum, given), slope), constant) in sums.iter_mut().zip(given).zip(slope).zip(constants) {
+                    *sum += f64::from(*slope) * f64::from(given - constant);
+                }
             }
-        }
-        self.slopes.insert(layer, sums);
+            sums
+        };
+        self.slopes.insert(layer, [sums_with(&vec![0.0; constants.len()]), sums_with(constants)]);
     }
 }
 
@@ -162,7 +176,8 @@ mod tests {
         // Objectness aims at the overlap of the boxes, which its gradient takes as given: without truths it doesn't.
         let mut blank = dataset;
         blank.samples.iter_mut().for_each(|s| s.objects.clear());
-        for (activation, constants) in [("leaky", [0.0; 4]), ("linear", [0.4, -0.3, 0.0, 1.5])] {
+        let constants = [0.4, -0.3, 0.0, 1.5];
+        for activation in ["leaky", "linear"] {
             let mut network = Network::initialise(Cfg::parse(cfg(activation).as_bytes()).unwrap(), 1).unwrap();
             for layer in 0..2 {
                 network.conv_mut(layer).bias = vec![0.3, -0.2, 0.5, 0.1];
@@ -172,17 +187,22 @@ mod tests {
             let scores = taylor_scores(&network, &blank, &given, options, &mut |_| {}).unwrap();
             let loader = Loader::new(&blank, loader_options(&network, options)).unwrap();
             let batches: Vec<Batch> = loader.epoch(0, 0).map(Result::unwrap).collect();
-            assert_eq!((batches.len(), scores.len()), (2, 2));
-            for (layer, scores) in scores {
-                for (filter, score) in scores.into_iter().map(f64::from).enumerate() {
+            assert_eq!((batches.len(), scores.to_zero.len(), scores.to_constants.len()), (2, 2, 2));
+            let check = |scores: &PerFilter, constants: [f32; 4]| {
+                for (layer, filter) in (0..2).flat_map(|layer| (0..4).map(move |filter| (layer, filter))) {
                     let slope = |batch: &Batch| {
                         let at = |gate| loss(&network, batch, (layer, filter), constants[filter], gate);
                         ((at(1.005) - at(0.995)) / 0.01).abs()
                     };
-                    let wanted: f64 = batches.iter().map(slope).sum();
+                    let (score, wanted) = (f64::from(scores[&layer][filter]), batches.iter().map(slope).sum::<f64>());
                     let of = format!("{activation}, {layer} {filter}");
                     assert!((score - wanted).abs() < 0.02 * wanted + 1e-3, "{of}: {score} against {wanted}");
                 }
+            };
+            check(&scores.to_zero, [0.0; 4]);
+            // A gate before an activation that bends is none behind it.
+            if activation == "linear" {
+                check(&scores.to_constants, constants);
             }
         }
     }

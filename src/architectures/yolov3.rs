@@ -20,8 +20,10 @@ pub(super) const TINY_ANCHORS: [[f32; 2]; 6] =
     [[10.0, 14.0], [23.0, 27.0], [37.0, 58.0], [81.0, 82.0], [135.0, 169.0], [344.0, 319.0]];
 
 pub(super) const TRAINING: &str = "batch=64\nsubdivisions=16\nmomentum=0.9\ndecay=0.0005\nangle=0\nsaturation=1.5\n\
-    exposure=1.5\nhue=.1\nlearning_rate=0.001\nburn_in=1000\nmax_batches=500200\npolicy=steps\nsteps=400000,450000\n\
-    scales=.1,.1\n";
+    exposure=1.5\nhue=.1\nlearning_rate=0.001\nburn_in=1000\n";
+
+/// Updates that the published nets were trained for, on 80 classes.
+pub(super) const UPDATES: usize = 500_200;
 
 const HEAD: &str = "jitter=.3\nignore_thresh=.7\ntruth_thresh=1\nrandom=1\n";
 

@@ -16,8 +16,10 @@ pub(super) const ANCHORS: [[f32; 2]; 9] = [
 ];
 
 pub(super) const TRAINING: &str = "batch=64\nsubdivisions=8\nmomentum=0.949\ndecay=0.0005\nangle=0\nsaturation=1.5\n\
-    exposure=1.5\nhue=.1\nlearning_rate=0.00261\nburn_in=1000\nmax_batches=500500\npolicy=steps\n\
-    steps=400000,450000\nscales=.1,.1\nmosaic=1\n";
+    exposure=1.5\nhue=.1\nlearning_rate=0.00261\nburn_in=1000\nmosaic=1\n";
+
+/// Updates that the published nets were trained for, on 80 classes.
+pub(super) const UPDATES: usize = 500_500;
 
 /// A head's lines; finer heads stretch cell offsets more.
 fn head(scale_x_y: &str) -> String {

@@ -91,6 +91,10 @@ impl TrainKnobs {
         fn set<T: Copy>(to: &mut T, typed: Option<T>) {
             *to = typed.unwrap_or(*to);
         }
+        if let (Some(batch), Some(_)) = (self.batch, &options.darknet) {
+            // An update stays one of as many images as the cfg's.
+            options.accumulate = (options.batch * options.accumulate).div_ceil(batch);
+        }
         set(&mut options.batch, self.batch);
         set(&mut options.accumulate, self.accumulate);
         set(&mut options.segments, self.segments);

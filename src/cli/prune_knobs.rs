@@ -100,8 +100,10 @@ enum ScoreArg {
     L2,
     /// Distance to the other filters of its layer
     Median,
-    /// What the loss would change by without it, to first order (needs data)
+    /// What the loss would change by with zero in its place, to first order (needs data)
     Taylor,
+    /// The same with what --left-behind puts in its place (needs data)
+    TaylorMean,
     /// |gamma| times the deviation of what it gives (needs data)
     Deviation,
     /// |gamma| times the accuracy that its group costs (needs --sensitivity)
@@ -233,6 +235,7 @@ impl From<ScoreArg> for Criterion {
             ScoreArg::L2 => Self::L2,
             ScoreArg::Median => Self::Median,
             ScoreArg::Taylor => Self::Taylor,
+            ScoreArg::TaylorMean => Self::TaylorMean,
             ScoreArg::Deviation => Self::Deviation,
             ScoreArg::Sensitivity => Self::Sensitivity,
         }

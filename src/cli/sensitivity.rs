@@ -72,7 +72,7 @@ impl SensitivityCommand {
         // What can't be planned fails here, not after all was measured.
         prune::rehearse(&network, &options, true)?;
         let measuring = Measuring { images: self.images, threads: rayon::current_num_threads() };
-        let gradients = (options.score == Criterion::Taylor).then_some(options.left_behind);
+        let gradients = options.score.needs_gradients().then_some(options.left_behind);
         let bar = term.progress(self.images.min(dataset.samples.len()), "calibrating");
         let mut shown = |done| bar.set_position(done as u64);
         let evidence = evidence::measure(&network, &dataset, gradients, measuring, &mut shown)?;

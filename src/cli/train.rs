@@ -218,68 +218,23 @@ impl Train {
     fn inputs(&self, term: Term, workers: &Workers) -> Result<(TrainOptions, Network, Data, &Path)> {
         let mut options: TrainOptions = read_options(self.config.as_deref())?;
         if let (Some(HypName::Cfg), Some(cfg)) = (self.hyp, &self.start.cfg) {
-            let place = |e: Error| e.inside(cfg.display());
-            let cfg = Graph::read(cfg)?.0;
-            hyp::apply(&cfg, &mut options).map_err(place)?;
-            let ignored = hyp::ignored(&cfg);
-            if !ignored.is_empty() {
-                term.warn(format!("--hyp cfg: of no effect here: {}", ignored.join(", ")));
-            }
+            apply_cfg(cfg, &mut options, term)?;
         }
         self.knobs.apply(&mut options);
         options.batch = options.batch.saturating_mul(workers.size());
         self.loss.apply(&mut options.loss);
         self.distil.apply(&mut options.distil)?;
-        if let Some(s) = self.sparsity {
-            let said = options.sparsity.take().unwrap_or_else(Sparsity::auto);
-            let strategy = self.sparsity_strategy.map_or(said.strategy, Strategy::from);
-            options.sparsity = Some(Sparsity { s, strategy, ..said });
-        }
-        let auto = options.sparsity.as_ref().is_some_and(|sparsity| sparsity.s == Strength::AUTO);
-        if self.prune.any() && !auto {
-            return Err(Error::at("--target-flops and all that tells what is going to be pruned", TARGET_WITHOUT_AUTO)
-                .fix("add --sparsity auto, or leave them out"));
-        }
-        if auto {
-            if !self.prune.any() && options.target.is_none() {
-                term.note("no target was given: half of the channels (--channels 0.5) are drawn to zero");
-            }
-            options.target = Some(self.prune.over(options.target.unwrap_or_default()));
-        } else {
-            options.target = None;
-        }
+        self.apply_sparsity(&mut options, term)?;
         let Some(data_path) = &self.data else {
             return Err(Error::at("train", "--data is missing").fix("give a data set"));
         };
         options.check()?;
         let start = self.start.read(options.size, options.seed, term)?;
         let data = Data::to_learn_from(data_path, start.graph.classes(), term)?;
-        if let (Some(schedule), true, None) = (&options.darknet, self.hyp.is_some(), self.epochs) {
-            let batch = options.batch * options.accumulate;
-            match schedule.epochs(data.train.samples.len(), batch) {
-                Some(epochs) => options.epochs = epochs,
-                None => term.warn(format!(
-                    "the cfg has no max_batches: {} epochs, or as many as --epochs says",
-                    options.epochs
-                )),
-            }
-            if batch == 1 {
-                term.warn("the cfg has batch=1, as published for detection: every image is an update at the full rate; set batch and subdivisions as for training, 64 and 16 say");
-            }
-        }
         options.epochs = self.epochs.unwrap_or(options.epochs);
+        let chosen = self.epochs.is_some() || self.hyp.is_none();
+        hyp::settle(&mut options, data.train.samples.len(), chosen).iter().for_each(|warning| term.warn(warning));
         options.check()?;
-        if let Some(schedule) = &options.darknet {
-            let images = data.train.samples.len();
-            let updates = options.epochs * images.div_ceil(options.batch * options.accumulate);
-            if updates <= schedule.burn_in {
-                term.warn(format!(
-                    "the {updates} updates of this run end within burn_in={}, in which the rate rises from nothing: set burn_in to a \
-                     tenth of them, or train longer",
-                    schedule.burn_in
-                ));
-            }
-        }
         if options.patience.is_some() && data.val.samples.iter().all(|sample| sample.objects.is_empty()) {
             return Err(Error::at("--patience", "the validation images hold no objects to measure accuracy by")
                 .fix("label some, or leave --patience out"));
@@ -295,6 +250,36 @@ impl Train {
         }
         Ok((options, start, data, data_path))
     }
+
+    /// The penalty, and the pruning that it is for.
+    fn apply_sparsity(&self, options: &mut TrainOptions, term: Term) -> Result<()> {
+        if let Some(s) = self.sparsity {
+            let said = options.sparsity.take().unwrap_or_else(Sparsity::auto);
+            let strategy = self.sparsity_strategy.map_or(said.strategy, Strategy::from);
+            options.sparsity = Some(Sparsity { s, strategy, ..said });
+        }
+        let auto = options.sparsity.as_ref().is_some_and(|sparsity| sparsity.s == Strength::AUTO);
+        if self.prune.any() && !auto {
+            return Err(Error::at("--target-flops and all that tells what is going to be pruned", TARGET_WITHOUT_AUTO)
+                .fix("add --sparsity auto, or leave them out"));
+        }
+        if auto && !self.prune.any() && options.target.is_none() {
+            term.note("no target was given: half of the channels (--channels 0.5) are drawn to zero");
+        }
+        options.target = auto.then(|| self.prune.over(options.target.take().unwrap_or_default()));
+        Ok(())
+    }
+}
+
+/// Writes what the cfg says of training over the options.
+fn apply_cfg(path: &Path, options: &mut TrainOptions, term: Term) -> Result<()> {
+    let cfg = Graph::read(path)?.0;
+    hyp::apply(&cfg, options).map_err(|e| e.inside(path.display()))?;
+    let ignored = hyp::ignored(&cfg);
+    if !ignored.is_empty() {
+        term.warn(format!("--hyp cfg: of no effect here: {}", ignored.join(", ")));
+    }
+    Ok(())
 }
 
 /// Fails where a strategy is typed though the controller decides when it acts on what.

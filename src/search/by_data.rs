@@ -89,7 +89,7 @@ impl ByData {
             }
             _ => {}
         }
-        let measurable = [Criterion::Taylor, Criterion::Deviation].contains(&options.score) && has_images;
+        let measurable = (options.score == Criterion::Deviation || options.score.needs_gradients()) && has_images;
         let known = Evidence { factors: sensitivity.as_ref().map(Sensitivity::factors), ..Evidence::default() };
         if measurable { Ok(()) } else { options.score.check(&known) }
     }
@@ -110,7 +110,7 @@ impl ByData {
         let mut evidence = match train {
             None => Evidence::default(),
             Some(train) => {
-                let gradients = options.score == Criterion::Taylor || self.candidates >= GRADIENTS_FROM;
+                let gradients = options.score.needs_gradients() || self.candidates >= GRADIENTS_FROM;
                 let measuring = Measuring { images: self.images, threads };
                 let mut progress = |done| observe(Work { what: "calibrating", done, of: self.images });
                 let gradients = gradients.then_some(options.left_behind);

@@ -127,7 +127,8 @@ impl SlimOptions {
     /// # Errors
     /// As [`train::check_inputs`].
     pub fn rehearse_training(&self, start: &Network, images: &Dataset, workers: &Workers) -> Result<()> {
-        for options in [self.baseline(), self.fine_tune()] {
+        let sparse = (self.sparse_epochs > 0).then(|| self.sparse(self.prune.clone()));
+        for options in [self.baseline(), self.fine_tune()].into_iter().chain(sparse) {
             let teacher = match &options.distil {
                 Some(DistilOptions { teacher: Some(files), .. }) => Some(files.read()?),
                 Some(_) => Some(start.clone()),
@@ -214,6 +215,13 @@ mod tests {
         ] {
             let message = rehearse(prune).unwrap_err().to_string();
             assert!(message.starts_with(named), "{message}");
+        }
+        let plain = Cfg::parse(cfg.replace("batch_normalize=1\n", "").as_bytes()).unwrap();
+        let plain = Network::initialise(plain, 1).unwrap();
+        for iterations in [1, 2] {
+            let message =
+                SlimOptions { iterations, ..SlimOptions::default() }.rehearse(&plain).unwrap_err().to_string();
+            assert!(message.contains("score gamma: no channel that may go has such a score"), "{message}");
         }
     }
 }

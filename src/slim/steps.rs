@@ -48,6 +48,9 @@ impl Step {
     /// # Errors
     /// A profile that can't be read.
     pub fn options(self, options: &PruneOptions, original: &Network, current: &Network) -> Result<PruneOptions> {
+        if self.of == 1 {
+            return Ok(options.clone());
+        }
         let profile = if options.has_latency() { Some(options.latency_profile()?) } else { None };
         let of_step = |target: Target| {
             let price = |network: &Network| match (target, &profile) {
@@ -75,6 +78,10 @@ impl Step {
             Target::Latency(ms) => ms,
             Target::Flops(share) | Target::Params(share) | Target::Channels(share) => first * (1.0 - share),
         };
+        // Of nothing, each step takes the share that was asked for: planning says why nothing can go.
+        if now <= 0.0 {
+            return target;
+        }
         let next = now * (end / now).min(1.0).powf(1.0 / left);
         let share = (1.0 - next / now).max(0.0);
         match target {

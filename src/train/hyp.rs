@@ -1,97 +1,11 @@
 //! Training as a Darknet cfg tells it: the schedule, the batch and the augmentation of its `[net]` section.
 
-use serde::{Deserialize, Serialize};
+use yoloslim_core::Result;
 use yoloslim_core::darknet::{Cfg, Section};
-use yoloslim_core::{Error, Result};
 
 use super::TrainOptions;
+use super::darknet_schedule::DarknetSchedule;
 use super::loss::{BoxLoss, Normalise};
-
-/// A learning rate over updates, as a share of the largest (Darknet's `get_current_rate`).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DarknetSchedule {
-    /// Updates over which the rate rises.
-    pub burn_in: usize,
-    /// The power of that rise, and of `poly`'s fall.
-    pub power: f64,
-    /// Updates in all; 0 where the cfg does not say.
-    pub max_batches: usize,
-    /// How it falls.
-    pub policy: Policy,
-}
-
-/// How the rate falls after the rise.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Policy {
-    /// It does not.
-    Constant,
-    /// At each of these updates it is multiplied with its factor.
-    Steps(Vec<(usize, f64)>),
-    /// Half a cosine wave down to nothing.
-    Cosine,
-    /// `(1 - update / max_batches) ^ power`.
-    Poly,
-    /// `gamma ^ update`.
-    Exp(f64),
-}
-
-impl DarknetSchedule {
-    fn read(net: &Section) -> Result<Self> {
-        let policy = match net.get("policy").unwrap_or("constant") {
-            "constant" => Policy::Constant,
-            "steps" => {
-                let (steps, scales) = (net.numbers("steps")?, net.numbers("scales")?);
-                if steps.len() != scales.len() {
-                    let cause = format!("{} steps and {} scales", steps.len(), scales.len());
-                    return Err(Error::at(net.place(), cause).fix("give each step its scale"));
-                }
-                Policy::Steps(steps.into_iter().zip(scales).collect())
-            }
-            "cosine" => Policy::Cosine,
-            "poly" => Policy::Poly,
-            "exp" => Policy::Exp(net.number_or("gamma", 1.0)?),
-            other => {
-                return Err(Error::at(net.place(), format!("policy={other} is not known here"))
-                    .fix("set it to steps, cosine, poly, exp or constant"));
-            }
-        };
-        let (burn_in, power) = (net.number_or("burn_in", 0)?, net.number_or("power", 4.0)?);
-        let max_batches = net.number_or("max_batches", 0)?;
-        if max_batches == 0 && matches!(policy, Policy::Cosine | Policy::Poly) {
-            return Err(Error::at(net.place(), "its policy falls over max_batches, which is not there")
-                .fix("set max_batches to the number of updates"));
-        }
-        Ok(Self { burn_in, power, max_batches, policy })
-    }
-
-    /// The rate of `update`, from 0, as a share of the largest.
-    #[must_use]
-    pub fn factor(&self, update: usize) -> f64 {
-        let number = update + 1;
-        if number < self.burn_in {
-            return (number as f64 / self.burn_in as f64).powf(self.power);
-        }
-        let progress = (number as f64 / self.max_batches.max(1) as f64).min(1.0);
-        match &self.policy {
-            Policy::Constant => 1.0,
-            Policy::Steps(steps) => {
-                steps.iter().take_while(|(step, _)| *step <= number).map(|(_, scale)| scale).product()
-            }
-            Policy::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
-            Policy::Poly => (1.0 - progress).powf(self.power),
-            Policy::Exp(gamma) => gamma.powi(number as i32),
-        }
-    }
-
-    /// The epochs over `images` images that `max_batches` updates with batches of `batch` make; none without `max_batches`.
-    #[must_use]
-    pub fn epochs(&self, images: usize, batch: usize) -> Option<usize> {
-        let epochs = self.max_batches.div_ceil(images.div_ceil(batch.max(1)).max(1));
-        (epochs > 0).then_some(epochs)
-    }
-}
 
 /// Gradients of sums over anchors are large, and Darknet does not clip them.
 const UNCLIPPED: f64 = 1e9;
@@ -124,8 +38,48 @@ pub fn apply(cfg: &Cfg, options: &mut TrainOptions) -> Result<()> {
     head.map_or(Ok(()), |head| loss(head, options))
 }
 
+/// Epochs that nobody is likely to have meant.
+const VERY_MANY: usize = 1000;
+
+/// Settles how long a run by Darknet's schedule takes over `images` images, unless the epochs are `chosen` already; gives what
+/// should be said of it.
+pub fn settle(options: &mut TrainOptions, images: usize, chosen: bool) -> Vec<String> {
+    let Some(schedule) = options.darknet.clone() else { return Vec::new() };
+    let (batch, mut warnings) = (options.batch * options.accumulate, Vec::new());
+    if !chosen {
+        match schedule.epochs(images, batch) {
+            Some(epochs) => options.epochs = epochs,
+            None => warnings
+                .push(format!("the cfg has no max_batches: {} epochs, or as many as --epochs says", options.epochs)),
+        }
+        if options.epochs > VERY_MANY {
+            warnings.push(format!(
+                "max_batches={} are {} epochs of {images} images: set it to what your data need (2000 a class, say), its steps to \
+                 four fifths and nine tenths of that, or give --epochs",
+                schedule.max_batches, options.epochs
+            ));
+        }
+        if batch == 1 {
+            warnings.push(
+                "the cfg has batch=1, as published for detection: every image is an update at the full rate; set batch and \
+                 subdivisions as for training, 64 and 16 say"
+                    .to_owned(),
+            );
+        }
+    }
+    let updates = options.epochs * images.div_ceil(batch.max(1));
+    if updates <= schedule.burn_in {
+        warnings.push(format!(
+            "the {updates} updates of this run end within burn_in={}, in which the rate rises from nothing: set burn_in to a tenth \
+             of them, or train longer",
+            schedule.burn_in
+        ));
+    }
+    warnings
+}
+
 /// Keys of `[net]` and `[yolo]` that change how Darknet trains, and do nothing here.
-const WITHOUT_EFFECT: [&str; 18] = [
+const WITHOUT_EFFECT: [&str; 17] = [
     "adam",
     "angle",
     "aspect",
@@ -140,7 +94,6 @@ const WITHOUT_EFFECT: [&str; 18] = [
     "mosaic_bound",
     "resize",
     "resize_step",
-    "sgdr_cycle",
     "contrastive",
     "counters_per_class",
     "objectness_smooth",
@@ -246,30 +199,31 @@ mod tests {
     }
 
     #[test]
-    fn a_cfg_that_does_not_say_how_long_has_no_epochs_and_no_fall() {
-        let silent = CFG.replace("max_batches=5000\n", "");
-        assert_eq!(read(&silent).unwrap().darknet.unwrap().epochs(640, 64), None);
-        assert_eq!(read(&silent.replace("iou_thresh=.213\n", "")).unwrap().loss.anchor_iou, 1.0);
-        for policy in ["poly", "cosine"] {
-            let message = read(&silent.replace("policy=steps", &format!("policy={policy}"))).unwrap_err().to_string();
-            assert!(message.contains("max_batches"), "{message}");
-        }
+    fn how_long_a_run_takes_follows_from_the_cfg_and_what_is_odd_is_said() {
+        let settled = |cfg: &str, images, chosen| {
+            let mut options = read(cfg).unwrap();
+            let warnings = settle(&mut options, images, chosen);
+            (options.epochs, warnings)
+        };
+        assert_eq!(settled(CFG, 6400, false), (50, vec![]));
+        assert_eq!(settled(CFG, 6400, true), (100, vec![]));
+        let (epochs, warnings) = settled(CFG, 64, false);
+        assert!(
+            epochs == 5000 && warnings[0].starts_with("max_batches=5000 are 5000 epochs of 64 images"),
+            "{warnings:?}"
+        );
+        let (_, warnings) = settled(CFG, 64, true);
+        assert!(warnings.len() == 1 && warnings[0].starts_with("the 100 updates of this run end within burn_in=1000"));
+        let (_, warnings) = settled(&CFG.replace("batch=64\nsubdivisions=16", "batch=1"), 6400, false);
+        assert!(warnings.len() == 1 && warnings[0].starts_with("the cfg has batch=1"), "{warnings:?}");
+        let (epochs, warnings) = settled(&CFG.replace("max_batches=5000\n", ""), 6400, false);
+        assert!(epochs == 100 && warnings[0].contains("no max_batches"), "{warnings:?}");
     }
 
     #[test]
-    fn the_rate_rises_by_the_power_of_four_and_falls_as_the_policy_says() {
-        let schedule = read(CFG).unwrap().darknet.unwrap();
-        assert!((schedule.factor(499) - 0.0625).abs() < 1e-12);
-        let at = [998, 1000, 3998, 3999, 4499].map(|update| schedule.factor(update));
-        assert!((at[0] - 0.999_f64.powi(4)).abs() < 1e-12 && at[1] == 1.0 && at[2] == 1.0);
-        assert!((at[3] - 0.1).abs() < 1e-12 && (at[4] - 0.01).abs() < 1e-12);
-        let policy = |text: &str| read(&CFG.replace("policy=steps", text)).map(|options| options.darknet.unwrap());
-        assert!((policy("policy=cosine").unwrap().factor(2499) - 0.5).abs() < 1e-12);
-        assert!((policy("policy=poly").unwrap().factor(2499) - 0.0625).abs() < 1e-12);
-        assert!((policy("policy=exp\ngamma=0.999").unwrap().factor(1999) - 0.999_f64.powi(2000)).abs() < 1e-12);
-        assert!(policy("policy=random").unwrap_err().to_string().contains("policy=random"));
-        assert!(
-            read(&CFG.replace("scales=.1,.1", "scales=.1")).unwrap_err().to_string().contains("2 steps and 1 scales")
-        );
+    fn a_cfg_that_does_not_say_how_long_has_no_epochs() {
+        let silent = CFG.replace("max_batches=5000\n", "");
+        assert_eq!(read(&silent).unwrap().darknet.unwrap().epochs(640, 64), None);
+        assert_eq!(read(&silent.replace("iou_thresh=.213\n", "")).unwrap().loss.anchor_iou, 1.0);
     }
 }

@@ -1,7 +1,8 @@
 //! Training: epochs over a data set that turn one network into another, with checkpoints after each.
 
 mod alone;
-pub mod checkpoint;
+mod checkpoint;
+mod darknet_schedule;
 pub mod distil;
 mod epoch;
 mod find_lr;
@@ -26,7 +27,7 @@ use yoloslim_core::eval::Evaluation;
 use yoloslim_core::graph::Graph;
 use yoloslim_core::labels::{Dataset, check_classes};
 use yoloslim_core::record::EpochRecord;
-use yoloslim_core::{Network, Result};
+use yoloslim_core::{Error, Network, Result};
 
 pub use alone::train_alone;
 pub use find_lr::{MOST_UPDATES, Rates, Tried, find_learning_rate};
@@ -153,6 +154,10 @@ fn fitted(
     options.check()?;
     let graph = &network.graph;
     require_colours(graph.input)?;
+    if options.sparsity.is_some() && !graph.convolutions().any(|(_, c)| c.batch_normalize) {
+        return Err(Error::at("sparsity", "no layer has batch normalisation, so there is no gamma to draw to zero")
+            .fix("leave --sparsity out, or give slim --sparse-epochs 0, and prune by --score taylor or l1"));
+    }
     let (width, height) = options.size.map_or((graph.input.width, graph.input.height), Into::into);
     graph.resized(&network.cfg, width, height)?;
     let loader = Loader::new(dataset, loader_options(options, graph, (width, height), threads, workers))?;

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use yoloslim_core::prune::PruneOptions;
 use yoloslim_core::{Error, Result};
 
+use super::darknet_schedule::DarknetSchedule;
 use super::distil::DistilOptions;
 use super::guard::OnNan;
-use super::hyp::DarknetSchedule;
 use super::loss::LossOptions;
 use super::schedule::Schedule;
 use super::sparsity::{Sparsity, Strength, deadline};

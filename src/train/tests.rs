@@ -3,8 +3,8 @@
 use super::*;
 use crate::data::synthetic;
 use crate::reestimate::reestimate_on;
+use darknet_schedule::{DarknetSchedule, Policy};
 use distil::{DistilLoss, DistilOptions};
-use hyp::{DarknetSchedule, Policy};
 use yoloslim_core::Error;
 use yoloslim_core::darknet::Cfg;
 use yoloslim_core::labels::{self, Split};
@@ -64,6 +64,21 @@ fn train(dataset: &Dataset, folder: &Path, options: &TrainOptions, threads: usiz
             interrupt.ask();
         }
     })
+}
+
+#[test]
+fn a_net_without_gammas_is_not_trained_sparse() {
+    let folder = tempfile::tempdir().unwrap();
+    synthetic::generate(folder.path(), 1, 4, 1, 96).unwrap();
+    let dataset = labels::load(&folder.path().join("data.yaml"), &Split::Train).unwrap();
+    let plain = CFG.replace("batch_normalize=1\n", "");
+    let network = Network::initialise(Cfg::parse(plain.as_bytes()).unwrap(), 1).unwrap();
+    let check = |sparsity| {
+        let options = TrainOptions { sparsity, ..TrainOptions::default() };
+        check_inputs(&network, None, &dataset, &options, &Workers::alone()).map_err(|e| e.to_string())
+    };
+    assert_eq!(check(None), Ok(()));
+    assert!(check(Some(Sparsity::fixed(0.01, Strategy::Constant))).unwrap_err().starts_with("sparsity: no layer has"));
 }
 
 #[test]

@@ -193,7 +193,7 @@ fn every_score_prunes_and_those_that_need_data_say_so() {
     let scene = Scene::new();
     let data = scene.data(2, "0 0.5 0.5 0.5 0.5\n");
     let (cfg, weights) = (scene.arg("net.cfg"), scene.arg("net.weights"));
-    for score in ["gamma", "gamma-norm", "l1", "l2", "median", "taylor", "deviation"] {
+    for score in ["gamma", "gamma-norm", "l1", "l2", "median", "taylor", "taylor-mean", "deviation"] {
         let out = scene.arg(score);
         let args = ["prune", &cfg, &weights, "--channels", "0.4", "--score", score, "--join", "mean", "--data", &data];
         let pruned = json(&[&args[..], &["-o", &out, "--anyway"]].concat());

@@ -19,8 +19,10 @@ pub struct Evidence {
     pub borders: Option<PerFilter>,
     /// Standard deviation of each filter's activation, for [`super::Criterion::Deviation`].
     pub deviations: Option<PerFilter>,
-    /// How much the loss would change without each filter, to first order, for [`super::Criterion::Taylor`].
+    /// How much the loss would change with zero in place of each filter, to first order, for [`super::Criterion::Taylor`].
     pub taylor: Option<PerFilter>,
+    /// The same with the constant that stands in for it, for [`super::Criterion::TaylorMean`].
+    pub taylor_mean: Option<PerFilter>,
     /// What the scores of a convolution layer are multiplied by: how much more accuracy its filters cost than others.
     pub factors: Option<BTreeMap<usize, f32>>,
     /// The convolution layers that are being tried alone: only channels that just these write may go.
@@ -71,6 +73,7 @@ impl Evidence {
             borders: renumbered(&self.borders),
             deviations: renumbered(&self.deviations),
             taylor: renumbered(&self.taylor),
+            taylor_mean: renumbered(&self.taylor_mean),
             factors: self.factors.as_ref().map(|factors| {
                 let of = |(new, old): (usize, &usize)| Some((new, *factors.get(old)?));
                 layers.iter().enumerate().filter_map(of).collect()
@@ -89,6 +92,7 @@ impl Evidence {
             ("border means", &self.borders),
             ("deviations", &self.deviations),
             ("taylor scores", &self.taylor),
+            ("taylor-mean scores", &self.taylor_mean),
         ];
         parts.into_iter().filter_map(|(what, part)| Some((what, part.as_ref()?)))
     }

@@ -187,6 +187,7 @@ impl PrunePlan {
         let marked = portion(self.prunable, share);
         let few = gone as f64 >= marked as f64 * (1.0 - UNUSED_PERCENT / 100.0) - 1.0;
         (!few && self.budgets.is_empty()).then(|| {
+            let share = (share * 1e4).round() / 1e4;
             format!(
                 "{gone} of the {marked} channels that --channels {share} marks go: floors, carriers and multiples keep the others; \
                  a target in FLOPs or parameters takes others in their place"

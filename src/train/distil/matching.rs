@@ -100,7 +100,7 @@ pub(super) fn check_classes(student: &Graph, teacher: &Graph) -> Result<()> {
 }
 
 fn refused(student: &Graph, layer: usize, cause: impl std::fmt::Display) -> Error {
-    Error::at(&student.layers[layer].place, cause)
+    Error::at(format!("the cfg that is taught, {}", student.layers[layer].place), cause)
         .fix("give a teacher with the same anchors, or choose losses on features alone: --distil hint")
 }
 

@@ -21,23 +21,29 @@ pub enum Criterion {
     L2,
     /// [`geometric_median`]
     Median,
-    /// [`taylor`]
+    /// [`taylor`], to zero
     Taylor,
+    /// [`taylor`], to the constant that stands in
+    TaylorMean,
     /// [`deviation`]
     Deviation,
     /// [`gamma`], times how much accuracy the filter's group costs when it is pruned alone
     Sensitivity,
 }
 
+/// What Taylor's scores go by.
+const GRADIENTS: &str = "gradients over labelled images";
+
 impl Criterion {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Gamma,
         Self::GammaNorm,
         Self::L1,
         Self::L2,
         Self::Median,
         Self::Taylor,
+        Self::TaylorMean,
         Self::Deviation,
         Self::Sensitivity,
     ];
@@ -52,6 +58,7 @@ impl Criterion {
             Self::L2 => "l2",
             Self::Median => "median",
             Self::Taylor => "taylor",
+            Self::TaylorMean => "taylor-mean",
             Self::Deviation => "deviation",
             Self::Sensitivity => "sensitivity",
         }
@@ -63,9 +70,15 @@ impl Criterion {
     #[must_use]
     pub fn normalise(self) -> Normalise {
         match self {
-            Self::Taylor | Self::Deviation => Normalise::None,
+            Self::Taylor | Self::TaylorMean | Self::Deviation => Normalise::None,
             Self::Gamma | Self::Sensitivity | Self::GammaNorm | Self::L1 | Self::L2 | Self::Median => Normalise::Layer,
         }
+    }
+
+    /// Whether it goes by the loss's gradients over labelled images.
+    #[must_use]
+    pub fn needs_gradients(self) -> bool {
+        matches!(self, Self::Taylor | Self::TaylorMean)
     }
 
     /// What the filters of convolution `layer` are worth, `[filters]`; none where this can't tell.
@@ -83,6 +96,7 @@ impl Criterion {
             Self::L2 => Some(l2::scores(weights)),
             Self::Median => Some(geometric_median::scores(weights)),
             Self::Taylor => taylor::scores(evidence.taylor.as_ref()?, layer),
+            Self::TaylorMean => taylor::scores(evidence.taylor_mean.as_ref()?, layer),
             Self::Deviation => deviation::scores(weights, evidence.deviations.as_ref()?, layer),
         }
     }
@@ -93,7 +107,8 @@ impl Criterion {
     /// Names the score.
     pub fn check(self, evidence: &Evidence) -> Result<()> {
         let (there, what) = match self {
-            Self::Taylor => (evidence.taylor.is_some(), "gradients over labelled images"),
+            Self::Taylor => (evidence.taylor.is_some(), GRADIENTS),
+            Self::TaylorMean => (evidence.taylor_mean.is_some(), GRADIENTS),
             Self::Deviation => (evidence.deviations.is_some(), "activations over images"),
             Self::Sensitivity => (evidence.factors.is_some(), "the accuracy that groups cost"),
             _ => (true, ""),

@@ -1,6 +1,6 @@
 //! How much the loss would change without each filter, to first order: the slope of the loss along a gate on what the
-//! filter gives (Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", formula 9), with the constant
-//! that is to stand in for the filter in place of their zero. The slopes are measured by whoever can train.
+//! filter gives, from that to zero (Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", formula 9) or,
+//! for `taylor-mean`, to the constant that is to stand in for it. The slopes are measured by whoever can train.
 
 use crate::prune::PerFilter;
 

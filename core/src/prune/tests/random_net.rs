@@ -200,6 +200,7 @@ pub fn some_evidence(network: &Network) -> Evidence {
         means: Some(per_filter(&|c, f| c.activation.apply(0.37 * f as f32 - 1.1))),
         deviations: Some(per_filter(&|_, f| (f * 7 % 5) as f32 / 5.0)),
         taylor: Some(per_filter(&|_, f| (f * 5 % 7) as f32 * 1e-3)),
+        taylor_mean: Some(per_filter(&|_, f| (f * 3 % 7) as f32 * 1e-3)),
         factors: Some(network.graph.convolutions().map(|(layer, _)| (layer, (layer % 3) as f32 + 0.5)).collect()),
         ..Evidence::default()
     }

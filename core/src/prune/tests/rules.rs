@@ -384,6 +384,7 @@ fn the_table_has_every_layer_and_what_is_won() {
 fn a_score_that_goes_by_data_is_refused_without() {
     let cases = [
         (Criterion::Taylor, "gradients"),
+        (Criterion::TaylorMean, "gradients"),
         (Criterion::Deviation, "activations"),
         (Criterion::Sensitivity, "the accuracy that groups cost"),
     ];
@@ -398,10 +399,16 @@ fn a_score_that_goes_by_data_is_refused_without() {
 fn a_score_chooses_by_what_it_was_given() {
     let network = net(&(conv(4, 1, "") + &conv(4, 1, "")), &[(0, &[0.1, 0.2, 0.3, 0.4]), (1, &[5.0; 4])]);
     let measured = BTreeMap::from([(0, vec![4.0, 1.0, 3.0, 2.0]), (1, vec![9.0; 4]), (2, vec![9.0; 6])]);
-    let evidence = Evidence { deviations: Some(measured.clone()), taylor: Some(measured), ..Evidence::default() };
+    let to_means = BTreeMap::from([(0, vec![1.0, 4.0, 3.0, 2.0]), (1, vec![9.0; 4]), (2, vec![9.0; 6])]);
+    let (deviations, taylor) = (Some(measured.clone()), Some(measured));
+    let evidence = Evidence { deviations, taylor, taylor_mean: Some(to_means), ..Evidence::default() };
     // Deviation weighs by gamma: 0.4, 0.2, 0.9, 0.8.
-    let cases: [(Criterion, &[usize]); 3] =
-        [(Criterion::Gamma, &[2, 3]), (Criterion::Taylor, &[0, 2]), (Criterion::Deviation, &[2, 3])];
+    let cases: [(Criterion, &[usize]); 4] = [
+        (Criterion::Gamma, &[2, 3]),
+        (Criterion::Taylor, &[0, 2]),
+        (Criterion::TaylorMean, &[1, 2]),
+        (Criterion::Deviation, &[2, 3]),
+    ];
     for (score, wanted) in cases {
         let plan = plan(&network, &PruneOptions { score, ..options(0.25) }, &evidence).unwrap();
         assert_eq!(plan.layers[0].kept, wanted, "{score:?}");
