@@ -5,9 +5,8 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use yoloslim::data::{Augment, InferenceBatches, Loader, LoaderOptions, Rgb};
-use yoloslim::draw;
-use yoloslim_core::boxes::BBox;
+use yoloslim::data::{self, Augment, InferenceBatches, Loader, LoaderOptions, Rgb};
+use yoloslim_core::boxes::{BBox, Fit};
 use yoloslim_core::labels::{Dataset, Object, Sample};
 use yoloslim_core::{Error, Result};
 
@@ -30,7 +29,7 @@ fn main() -> Result<()> {
     }
     let paths: Vec<PathBuf> = dataset.samples.iter().map(|sample| sample.image.clone()).collect();
     report("inference", || {
-        InferenceBatches::new(paths.clone(), 416, 416, 8, 1)?.try_for_each(|batch| batch.map(|_| ()))
+        InferenceBatches::new(paths.clone(), (416, 416), Fit::Letterbox, 8, 1)?.try_for_each(|batch| batch.map(|_| ()))
     })
 }
 
@@ -52,7 +51,7 @@ fn sample(image: PathBuf, seed: usize) -> Result<Sample> {
     let (width, height) = (640, 480);
     let byte = |i: usize| ((i * 31 + seed * 97) as f64 * 0.013).sin().mul_add(60.0, 128.0) as u8 ^ (i % 7) as u8;
     let pixels = (0..width * height * 3).map(byte).collect();
-    draw::save(&Rgb { width, height, pixels }, &image)?;
+    data::save(&Rgb { width, height, pixels }, &image)?;
     let bbox = BBox { x0: 100.0, y0: 100.0, x1: 200.0, y1: 180.0 };
     let objects = vec![Object { class: 0, bbox, area: 8000.0, difficult: false, crowd: false }; 5];
     Ok(Sample { image, width, height, objects })

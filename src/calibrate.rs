@@ -38,7 +38,7 @@ pub fn observe_activations(
     let mut moments: BTreeMap<usize, Moments> =
         all.map(|layer| (*layer, Moments::new(graph.layers[*layer].shape))).collect();
     let mut done = 0;
-    for batch in InferenceBatches::for_net(paths, input, BATCH, rayon::current_num_threads())? {
+    for batch in InferenceBatches::for_net(paths, input, BATCH)? {
         let batch = batch?;
         predictor.heads_observed(&batch.images, batch.count, &mut |layer, map| {
             if let Some(moments) = moments.get_mut(&layer) {
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!([0, 2, 6].map(|layer| maps_read(&graph, &consumers, layer)), [vec![1], vec![2], vec![6]]);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("white.png");
-        crate::draw::save(&Rgb::filled(8, 8, [255; 3]), &path).unwrap();
+        crate::data::save(&Rgb::filled(8, 8, [255; 3]), &path).unwrap();
         let evidence = observe_activations(&network, vec![path], &mut |_| {}).unwrap();
         let (means, borders) = (evidence.means.unwrap(), evidence.borders.unwrap());
         // Every window of 2 by 2 holds a tap from inside.
@@ -170,7 +170,7 @@ mod tests {
         let paths: Vec<PathBuf> = [51, 102, 153, 204, 255]
             .map(|red| {
                 let path = folder.path().join(format!("{red}.png"));
-                crate::draw::save(&Rgb::filled(8, 8, [red, 0, 9]), &path).unwrap();
+                crate::data::save(&Rgb::filled(8, 8, [red, 0, 9]), &path).unwrap();
                 path
             })
             .to_vec();

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use yoloslim_core::boxes::Fit;
 use yoloslim_core::graph::Shape;
 use yoloslim_core::{Error, Result};
 
-use crate::data::{InferenceBatches, Rgb};
-use crate::draw;
+use crate::data::{self, InferenceBatches, Rgb};
 
 /// What the pictures are called in messages.
 const NAME: &str = "calibration.jpg";
@@ -22,13 +22,13 @@ pub type Jpeg = Vec<u8>;
 pub fn letterboxed(paths: Vec<PathBuf>, input: Shape, progress: &mut dyn FnMut(usize)) -> Result<Vec<Jpeg>> {
     let Shape { channels, height, width } = input;
     let mut pictures = Vec::with_capacity(paths.len());
-    for batch in InferenceBatches::new(paths, width, height, 1, rayon::current_num_threads())? {
+    for batch in InferenceBatches::new(paths, (width, height), Fit::Letterbox, 1, rayon::current_num_threads())? {
         let pixels = batch?.images.iter().map(|value| (value * 255.0).round() as u8).collect();
         let picture = Rgb { width, height, pixels };
         pictures.push(if channels == 1 {
-            draw::encode_grey(&picture)?
+            data::encode_grey(&picture)?
         } else {
-            draw::encode(&picture, NAME.as_ref())?
+            data::encode(&picture, NAME.as_ref())?
         });
         progress(pictures.len());
     }
@@ -46,7 +46,7 @@ mod tests {
     fn each_picture_is_of_the_nets_size_with_the_image_in_the_middle() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wide.png");
-        draw::save(&Rgb::filled(40, 20, [200, 100, 50]), &path).unwrap();
+        data::save(&Rgb::filled(40, 20, [200, 100, 50]), &path).unwrap();
         let input = Shape { channels: 3, height: 32, width: 32 };
         let pictures = letterboxed(vec![path.clone()], input, &mut |_| {}).unwrap();
         let written = folder.path().join("out.jpg");

@@ -3,17 +3,15 @@
 use std::path::PathBuf;
 
 use rayon::prelude::*;
-use yoloslim_core::boxes::{Detection, Letterbox, YoloHead, decode, nms};
+use yoloslim_core::boxes::{Detection, Fit, Letterbox, decode, nms};
 use yoloslim_core::eval::{Evaluation, evaluate};
+use yoloslim_core::graph::Yolo;
 use yoloslim_core::labels::{Dataset, check_classes};
-use yoloslim_core::{Error, Network, Result};
+use yoloslim_core::{Network, Result};
 
-use crate::data::{InferenceBatches, Rgb, letterbox, require_colours};
+use crate::data::{InferenceBatches, Rgb, fitted, require_detector};
 use crate::input_size::InputSize;
 use crate::model::{Engine, HeadMap, Predictor};
-
-/// mAP@0.5 under which a net detects next to nothing.
-pub const NEXT_TO_NOTHING: f64 = 0.01;
 
 /// What counts as a detection, and at which input size.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,6 +22,8 @@ pub struct DetectOptions {
     pub iou: f64,
     /// Width and height of the net's input in pixels; the cfg's when none.
     pub size: Option<(usize, usize)>,
+    /// How images are brought to that size.
+    pub fit: Fit,
     /// Images of a forward pass.
     pub batch: usize,
 }
@@ -31,7 +31,7 @@ pub struct DetectOptions {
 impl Default for DetectOptions {
     /// Darknet's thresholds for pictures.
     fn default() -> Self {
-        Self { conf: 0.25, iou: 0.45, size: None, batch: 1 }
+        Self { conf: 0.25, iou: 0.45, size: None, fit: Fit::Letterbox, batch: 1 }
     }
 }
 
@@ -47,7 +47,7 @@ impl DetectOptions {
 /// A net ready to find objects.
 pub struct Detector {
     engine: Box<dyn Engine>,
-    heads: Vec<YoloHead>,
+    heads: Vec<Yolo>,
     classes: usize,
     options: DetectOptions,
 }
@@ -66,20 +66,8 @@ impl Detector {
     /// # Errors
     /// A net without a `[yolo]` layer, or that does not take RGB images.
     pub fn with_engine(network: &Network, engine: Box<dyn Engine>, options: DetectOptions) -> Result<Self> {
-        let heads: Vec<YoloHead> = network
-            .graph
-            .heads()
-            .map(|(_, y)| YoloHead {
-                anchors: y.anchors.clone(),
-                classes: y.classes,
-                scale_x_y: y.scale_x_y,
-                new_coords: y.new_coords,
-            })
-            .collect();
-        if heads.is_empty() {
-            return Err(Error::at("[yolo]", "the net has no such layer").fix("use the cfg of a detector"));
-        }
-        require_colours(network.graph.input)?;
+        require_detector(&network.graph)?;
+        let heads = network.graph.heads().map(|(_, yolo)| yolo.clone()).collect();
         Ok(Self { engine, heads, classes: network.graph.classes(), options })
     }
 
@@ -89,7 +77,7 @@ impl Detector {
     /// An image that can't be resized.
     pub fn detect(&mut self, image: &Rgb) -> Result<Vec<Detection>> {
         let input = self.engine.input();
-        let (pixels, geometry) = letterbox(image, input.width, input.height)?;
+        let (pixels, geometry) = fitted(image, self.options.fit, input.width, input.height)?;
         let mut found = self.detect_inputs(&pixels, &[geometry]);
         Ok(found.pop().unwrap_or_default())
     }
@@ -105,8 +93,7 @@ impl Detector {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<Detection>>> {
         let input = self.engine.input();
-        let threads = rayon::current_num_threads();
-        let batches = InferenceBatches::for_net(paths, input, self.options.batch, threads)?;
+        let batches = InferenceBatches::fitted(paths, input, self.options.fit, self.options.batch)?;
         let mut found = Vec::new();
         for batch in batches {
             let batch = batch?;

@@ -3,13 +3,10 @@
 mod captions;
 mod ink;
 mod palette;
-mod save;
 mod sheet;
 mod text;
 
 pub use palette::class_colour;
-pub use save::save;
-pub(crate) use save::{encode, encode_grey};
 pub use sheet::{Panel, sheet, side_by_side};
 
 use yoloslim_core::boxes::Detection;

@@ -6,14 +6,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use yoloslim_core::eval::Evaluation;
 use yoloslim_core::labels::Dataset;
-use yoloslim_core::record::{DataRecord, Environment, EpochRecord, GammaSummary, RunRecord, StageRecord};
-use yoloslim_core::{Network, Result, cost, files};
+use yoloslim_core::record::{DataRecord, Environment, EpochRecord, GammaSummary, RECORD, RunRecord, StageRecord};
+use yoloslim_core::{Error, Network, Result, cost, files};
 
 use crate::data::fingerprint;
 use crate::events::EventsFile;
 use crate::input_size::InputSize;
 use crate::model::{time_in_turn, time_layers};
-use crate::report::{self, RECORD};
+use crate::report;
 use crate::samples;
 
 /// The journal of one stage.
@@ -64,6 +64,24 @@ pub fn new_record(command: &[String], train: &Dataset, val: &Dataset) -> RunReco
         }),
         ..RunRecord::default()
     }
+}
+
+/// The record of what earlier processes did in a run's folder, or a new one.
+///
+/// # Errors
+/// A record that can't be read, or of a run on other images or labels: its stages could not be compared.
+pub fn read_or_begin(run: &Path, command: &[String], train: &Dataset, val: &Dataset) -> Result<RunRecord> {
+    let (path, new) = (run.join(RECORD), new_record(command, train, val));
+    if !path.is_file() {
+        return Ok(new);
+    }
+    let record = RunRecord::read(&path)?;
+    let [then, now] = [&record, &new].map(|record| record.data.as_ref().and_then(|data| data.fingerprint.as_ref()));
+    if then.is_some() && then != now {
+        return Err(Error::at(path.display(), "the run was started on other images or labels")
+            .fix("put them back as they were, or start a new run"));
+    }
+    Ok(record)
 }
 
 fn environment() -> Environment {
@@ -158,10 +176,6 @@ impl<'a> Journal<'a> {
             let picture = samples::drawn(&self.record.samples[i], self.run, self.stage, &val.names)?;
             self.events(epochs.len() + 1)?.picture(epochs.len(), &format!("detections/{i}"), &picture)?;
         }
-        let gammas = network
-            .graph
-            .convolutions()
-            .filter_map(|(layer, _)| network.conv(layer).norm.as_ref().map(|norm| (layer, norm.gamma.as_slice())));
         self.record.complete(StageRecord {
             name: self.stage.to_owned(),
             params: network.parameters(),
@@ -169,7 +183,7 @@ impl<'a> Journal<'a> {
             bytes: network.weights_bytes(),
             milliseconds: time_in_turn(std::slice::from_ref(network)).first().map(|seconds| seconds * 1e3),
             layer_milliseconds: time_layers(network).into_iter().map(|seconds| seconds * 1e3).collect(),
-            gammas: GammaSummary::of_net(&network.graph, gammas),
+            gammas: GammaSummary::of_net(&network.graph, network.gammas()),
             evaluation,
             epochs,
             seconds: self.seconds(),

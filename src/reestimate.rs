@@ -28,7 +28,7 @@ pub fn reestimate_statistics(
     // No backward pass follows, and of the square root of its layers' number of segments the least stays in memory for one.
     let mut net = TrainNet::with_segments(network.clone(), network.graph.layers.len().isqrt());
     let mut done = 0;
-    for batch in InferenceBatches::for_net(paths, input, BATCH, rayon::current_num_threads())? {
+    for batch in InferenceBatches::for_net(paths, input, BATCH)? {
         let batch = batch?;
         done += batch.count;
         // With the share of each batch in all so far, running statistics are the plain mean over all images.
@@ -84,7 +84,7 @@ mod tests {
             .map(|at| {
                 let image = Rgb::filled(8, 8, [if at % 4 == 0 { 255 } else { 0 }, 0, 9]);
                 let path = folder.path().join(format!("{at}.png"));
-                crate::draw::save(&image, &path).unwrap();
+                crate::data::save(&image, &path).unwrap();
                 path
             })
             .collect();

@@ -9,7 +9,7 @@ use yoloslim_core::record::{Found, SampleObject, SampleRecord};
 use yoloslim_core::{Network, Result, files};
 
 use crate::data::resample::{Rect, resample, whole};
-use crate::data::{Rgb, spread_samples};
+use crate::data::{self, Rgb, spread_samples};
 use crate::detect::{DetectOptions, Detector};
 use crate::draw;
 use crate::input_size::InputSize;
@@ -38,7 +38,7 @@ fn copy(sample: &Sample, run: &Path, picture: String) -> Result<SampleRecord> {
     let mut small = Rgb::filled(side(image.width), side(image.height), [0; 3]);
     let to = Rect { left: 0, top: 0, width: small.width, height: small.height };
     resample(&image, whole(&image), &mut small, to)?;
-    draw::save(&small, &run.join(&picture))?;
+    data::save(&small, &run.join(&picture))?;
     let object = |o: &yoloslim_core::labels::Object| SampleObject {
         class: o.class,
         bbox: o.bbox,

@@ -17,6 +17,12 @@ pub fn line<S: AsRef<str>>(words: &[S]) -> String {
     words.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
+/// The command line of this process. What of a path is no text is shown in its place.
+#[must_use]
+pub fn typed() -> Vec<String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
 /// The command that goes on with the run of `command` in a folder.
 #[must_use]
 pub fn resume(command: &str, run: &Path) -> String {

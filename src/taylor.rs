@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use yoloslim_core::graph::Yolo;
 use yoloslim_core::labels::Dataset;
 use yoloslim_core::prune::PerFilter;
-use yoloslim_core::{Error, Network, Result};
+use yoloslim_core::{Network, Result};
 
-use crate::data::{Augment, Batch, Labels, Loader, LoaderOptions, require_colours};
+use crate::data::{Augment, Batch, Labels, Loader, LoaderOptions, require_detector};
 use crate::model::{TrainNet, Watch};
 use crate::train::LossOptions;
 use crate::train::loss::yolo_loss;
@@ -44,11 +44,8 @@ pub fn taylor_scores(
     options: TaylorOptions,
     progress: &mut dyn FnMut(usize),
 ) -> Result<TaylorScores> {
+    require_detector(&network.graph)?;
     let heads: Vec<Yolo> = network.graph.heads().map(|(_, y)| y.clone()).collect();
-    if heads.is_empty() {
-        return Err(Error::at("[yolo]", "the net has no such layer").fix("use the cfg of a detector"));
-    }
-    require_colours(network.graph.input)?;
     yoloslim_core::labels::check_classes(dataset, network.graph.classes())?;
     let loader = Loader::new(dataset, loader_options(network, options))?;
     let mut net = TrainNet::new(network.clone());

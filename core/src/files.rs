@@ -17,6 +17,12 @@ pub fn read_text(path: &Path) -> Result<String> {
     Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
 }
 
+/// The number of the line, from 1, that byte `at` of `text` stands in; 1 where that is not known.
+#[must_use]
+pub fn line_of(text: &str, at: Option<usize>) -> usize {
+    at.and_then(|at| text.get(..at)).map_or(1, |before| before.matches('\n').count() + 1)
+}
+
 /// Writes a file through a temporary sibling that is renamed at the end, so that a killed process or a
 /// full disk leaves the old file or none, never half of the new one.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {

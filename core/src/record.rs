@@ -16,6 +16,9 @@ pub use surroundings::{DataRecord, Environment};
 use crate::eval::Evaluation;
 use crate::{Error, Result, files};
 
+/// The record's name in a run's folder.
+pub const RECORD: &str = "record.json";
+
 /// All that a run has done so far.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RunRecord {

@@ -55,7 +55,7 @@ pub use conv::{
 pub use huge_pages::HugePages;
 pub use norm::{
     BatchNormView, channel_mean_variance, channel_sums, norm_activate, norm_activate_backward,
-    norm_activate_backward_frozen, norm_activate_backward_shared,
+    norm_activate_backward_shared,
 };
 pub use optimiser::{SgdStep, lerp_into, sgd_nesterov, sum_of_squares};
 pub use path::cpu_path;

@@ -230,21 +230,6 @@ pub fn norm_activate_backward_shared(
     backward(z, bn, act, dy, dgamma, dbeta, means);
 }
 
-/// [`norm_activate_backward`] where mean and variance are constants (frozen statistics): `dz = gamma inv_std g`.
-///
-/// # Panics
-/// If the lengths do not fit each other.
-pub fn norm_activate_backward_frozen(
-    z: &[f32],
-    bn: &BatchNormView,
-    act: Activation,
-    dy: &mut [f32],
-    dgamma: &mut [f32],
-    dbeta: &mut [f32],
-) {
-    backward(z, bn, act, dy, dgamma, dbeta, |sums| sums.fill(0.0));
-}
-
 /// One pass for the sums and one that writes; `means` makes of the sums what is taken off each row.
 fn backward(
     z: &[f32],

@@ -16,7 +16,7 @@ use crate::term::{self, Next, Term};
 /// Cluster a data set's boxes into anchors
 #[derive(Debug, Args)]
 pub struct Anchors {
-    /// Darknet .data, YOLO .yaml, COCO .json, or a folder of VOC or VisDrone
+    /// Darknet .data, YOLO .yaml, COCO .json, or a folder of VOC, VisDrone or COCO
     #[arg(long, value_name = "D")]
     data: PathBuf,
     /// Part of the data set

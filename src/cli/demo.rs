@@ -38,7 +38,7 @@ impl Demo {
         let run = self.output.join("run");
         let config = RunConfig {
             data: super::train::absolute(&self.output.join("data/data.yaml"))?,
-            command: super::typed(),
+            command: shell::typed(),
             workers: 1,
             options,
         };

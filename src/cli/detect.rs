@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use yoloslim::data::Rgb;
-use yoloslim::detect::{DetectOptions, Detector};
+use yoloslim::data::{self, Rgb};
+use yoloslim::detect::Detector;
 use yoloslim::draw;
-use yoloslim::input_size::InputSize;
 use yoloslim::run_folder::CLASS_NAMES;
 use yoloslim_core::boxes::Detection;
 use yoloslim_core::{Error, Result, files, labels, path_text};
 
 use super::classes::ClassArgs;
+use super::inference::InferenceArgs;
 use super::net::NetArgs;
 use super::numbers::share;
 use super::origin;
@@ -33,17 +33,13 @@ pub struct Detect {
     /// Least score of a detection
     #[arg(long, default_value_t = 0.25, value_name = "F", value_parser = share::<f32>)]
     conf: f32,
-    /// Of two boxes of a class that overlap more, the better one stays
-    #[arg(long, default_value_t = 0.45, value_name = "F", value_parser = share::<f64>)]
-    iou: f64,
+    #[command(flatten)]
+    inference: InferenceArgs,
     /// Class names, one a line [default: classes.names beside the cfg or above it, as runs have it]
     #[arg(long, value_name = "FILE")]
     names: Option<PathBuf>,
     #[command(flatten)]
     classes: ClassArgs,
-    /// Input size, 416 or 608x352 [default: the cfg's]
-    #[arg(long, value_name = "N")]
-    size: Option<InputSize>,
     /// Print one JSON array
     #[arg(long)]
     json: bool,
@@ -72,8 +68,7 @@ impl Detect {
         let names = self.class_names(network.graph.classes())?;
         let chosen = self.classes.among(&names)?;
         let pictures = find_pictures(&self.paths, term)?;
-        let options =
-            DetectOptions { conf: self.conf, iou: self.iou, size: self.size.map(Into::into), ..Default::default() };
+        let options = self.inference.options(self.conf, 1);
         let mut detector = Detector::new(&network, options).map_err(|e| e.inside(self.net.cfg.display()))?;
         let drawings = self.output.as_deref().map(|folder| Drawings::new(folder, &pictures)).transpose()?;
         let bar = term.progress(pictures.len(), "detecting");
@@ -94,7 +89,7 @@ impl Detect {
             // What is found is worth more than its drawing: a full disk does not cost the list.
             if let Some(drawings) = drawings.as_ref().filter(|_| undrawn.is_none()) {
                 draw::draw_detections(&mut image, &detections, &names);
-                undrawn = draw::save(&image, &drawings.files[i]).err();
+                undrawn = data::save(&image, &drawings.files[i]).err();
             }
             bar.inc();
         }

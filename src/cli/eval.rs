@@ -4,14 +4,14 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use yoloslim::detect::{DetectOptions, Detector};
-use yoloslim::input_size::InputSize;
+use yoloslim::detect::Detector;
 use yoloslim_core::Result;
 use yoloslim_core::eval::Evaluation;
 use yoloslim_core::labels::{self, Split};
 
 use super::classes::ClassArgs;
 use super::detect::warn_of_other_classes;
+use super::inference::InferenceArgs;
 use super::net::{LEARNT, NetArgs, is_slim};
 use super::numbers::share;
 use super::origin;
@@ -22,21 +22,17 @@ use crate::term::{self, Next, Term, cut, wrapped};
 pub struct Eval {
     #[command(flatten)]
     net: NetArgs,
-    /// Darknet .data, YOLO .yaml, COCO .json, or a folder of VOC or VisDrone
+    /// Darknet .data, YOLO .yaml, COCO .json, or a folder of VOC, VisDrone or COCO
     #[arg(long, value_name = "D")]
     data: PathBuf,
     /// Part of the data set
     #[arg(long, default_value = "val")]
     split: Split,
-    /// Input size, 416 or 608x352 [default: the cfg's]
-    #[arg(long, value_name = "N")]
-    size: Option<InputSize>,
     /// Least score of a detection that counts
     #[arg(long, default_value_t = 0.001, value_name = "F", value_parser = share::<f32>)]
     conf: f32,
-    /// Of two boxes of a class that overlap more, the better one stays
-    #[arg(long, default_value_t = 0.45, value_name = "F", value_parser = share::<f64>)]
-    iou: f64,
+    #[command(flatten)]
+    inference: InferenceArgs,
     /// Images of a forward pass
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
@@ -58,8 +54,7 @@ impl Eval {
             // A class without labels counts for nothing.
             dataset.samples.iter_mut().for_each(|sample| sample.objects.retain(|o| chosen.contains(&o.class)));
         }
-        let options =
-            DetectOptions { conf: self.conf, iou: self.iou, size: self.size.map(Into::into), batch: self.batch.into() };
+        let options = self.inference.options(self.conf, self.batch.into());
         let mut detector = Detector::new(&network, options).map_err(|e| e.inside(self.net.cfg.display()))?;
         let bar = term.progress(dataset.samples.len(), "evaluating");
         let evaluation = detector.evaluate_with(&dataset, &mut |done| bar.set_position(done as u64))?;

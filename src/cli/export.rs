@@ -8,6 +8,7 @@ use yoloslim::calibration_images::letterboxed;
 use yoloslim::data::spread;
 use yoloslim::input_size::InputSize;
 use yoloslim::new_folder::NewFolder;
+use yoloslim::shell;
 use yoloslim_core::export::caffe::{self, CaffeOptions, Dialect, Finding, IMAGE_FOLDER, IMAGE_LIST, Severity};
 use yoloslim_core::export::{Colour, ExportedFile, FoldedNet, darknet, describe_heads, ncnn, onnx, safetensors};
 use yoloslim_core::labels::{self, Split};
@@ -317,7 +318,7 @@ impl Export {
         let cfg = &self.net.cfg;
         let export = Next::typed_without_option("--check").with("--format caffe");
         let export = match (self.caffe.is_for_svp_npu(), self.caffe.data.is_some()) {
-            (true, _) if super::typed().iter().any(|word| word.starts_with("--dialect")) => export,
+            (true, _) if shell::typed().iter().any(|word| word.starts_with("--dialect")) => export,
             (true, _) => export.with("--dialect svp_npu"),
             (false, true) => export,
             (false, false) => export.data(origin::data(cfg).as_deref()),

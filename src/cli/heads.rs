@@ -137,12 +137,10 @@ impl Heads {
 }
 
 fn to_nhwc(images: &Images) -> Vec<f32> {
-    let [_, channels, height, width] = images.shape;
-    let area = height * width;
-    let image = |image: &[f32]| -> Vec<f32> {
-        (0..area).flat_map(|at| (0..channels).map(move |c| (at, c))).map(|(at, c)| image[c * area + at]).collect()
-    };
-    images.values.chunks_exact((channels * area).max(1)).flat_map(image).collect()
+    let [count, channels, height, width] = images.shape;
+    let mut nhwc = vec![0.0; images.values.len()];
+    yoloslim_kernels::nchw_to_nhwc(count, channels, height, width, &images.values, &mut nhwc);
+    nhwc
 }
 
 #[cfg(test)]

@@ -123,13 +123,8 @@ fn summarise(graph: &Graph, network: Option<&Network>) -> Summary {
         params: cost::parameters(graph),
         bflops: cost::flops(graph) / 1e9,
         residual_groups: groups.into_iter().map(|g| GroupSummary { members: g.members, width: g.width }).collect(),
-        gamma: network.and_then(|n| GammaSummary::of_net(&n.graph, gammas(n))),
+        gamma: network.and_then(|n| GammaSummary::of_net(&n.graph, n.gammas())),
     }
-}
-
-fn gammas(network: &Network) -> impl Iterator<Item = (usize, &[f32])> {
-    let convolutions = network.graph.convolutions().map(|(layer, _)| (layer, network.conv(layer)));
-    convolutions.filter_map(|(layer, conv)| Some((layer, &conv.norm.as_ref()?.gamma[..])))
 }
 
 fn text(graph: &Graph, summary: &Summary) -> String {

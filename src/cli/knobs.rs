@@ -136,9 +136,8 @@ pub fn read_options<O: Options>(config: Option<&Path>) -> Result<O> {
         false => toml::from_str(&text),
     };
     options.map_err(|e| {
-        let line =
-            e.span().and_then(|s| Some(std::fs::read_to_string(path).ok()?.get(..s.start)?.matches('\n').count() + 1));
-        Error::at(format!("{}:{}", path.display(), line.unwrap_or(1)), e.message()).fix("correct the file")
+        let line = files::line_of(&text, e.span().map(|span| span.start));
+        Error::at(format!("{}:{line}", path.display()), e.message()).fix("correct the file")
     })
 }
 

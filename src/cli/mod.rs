@@ -13,6 +13,7 @@ mod export;
 mod export_knobs;
 mod find_rate;
 mod heads;
+mod inference;
 mod info;
 mod init;
 mod interrupt;
@@ -44,6 +45,7 @@ use std::time::Instant;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use yoloslim::device::Device;
+use yoloslim::shell;
 use yoloslim::workers::Workers;
 use yoloslim_core::{Error, Result};
 
@@ -120,7 +122,7 @@ enum Command {
 impl Cli {
     /// What was typed. Where nobody can make sense of it, says why and ends the process.
     pub fn read() -> Self {
-        Self::try_parse().unwrap_or_else(|error| naming_what_was_typed(error, &typed()).exit())
+        Self::try_parse().unwrap_or_else(|error| naming_what_was_typed(error, &shell::typed()).exit())
     }
 
     /// Does what was asked.
@@ -207,11 +209,6 @@ impl Command {
             Self::Man(command) => command.run(term),
         }
     }
-}
-
-/// The command line of this process. What of a path is no text is shown in its place.
-pub fn typed() -> Vec<String> {
-    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 /// All parallel work runs in rayon's global pool, so that one number bounds it.

@@ -247,10 +247,11 @@ impl Fit {
             term.note(format!("the timed nets do not tell everything: {kept} stayed as in {}", self.profile));
         }
         if !found.profile.calibrated {
-            term.warn(
-                "some times are more than 20 % off, so the profile stays marked as uncalibrated: check the milliseconds, or time nets \
-                 that are more alike what will run",
-            );
+            term.warn(format!(
+                "some times are more than {:.0} % off, so the profile stays marked as uncalibrated: check the milliseconds, or time \
+                 nets that are more alike what will run",
+                100.0 * profile::TOLERANCE
+            ));
         }
         let (profile, timed) = (&self.output, &found.profile.timed);
         if self.json {
@@ -288,7 +289,7 @@ impl Measure {
             term.warn(format!(
                 "whole nets take more than {:.0} % longer or shorter than the profile predicts, so it is marked as uncalibrated: \
                  measure again while the machine does nothing else",
-                100.0 * cpu_profile::TOLERANCE
+                100.0 * profile::TOLERANCE
             ));
         }
         if self.json {

@@ -1,7 +1,7 @@
 //! What keeps `prune` from writing a net that detects nothing any more.
 
 use clap::Args;
-use yoloslim::detect::NEXT_TO_NOTHING;
+use yoloslim_core::eval::NEXT_TO_NOTHING;
 use yoloslim_core::{Error, Result};
 
 use super::numbers::share;

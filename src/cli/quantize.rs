@@ -6,10 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 use yoloslim::data::spread;
-use yoloslim::detect::{DetectOptions, Detector, NEXT_TO_NOTHING};
+use yoloslim::detect::{DetectOptions, Detector};
 use yoloslim::new_folder::NewFolder;
 use yoloslim::quant::{self, Calibrated, Found, Kept, LayerSensitivity, Levers, QuantiseOptions, Quantised, Setting};
 use yoloslim::search::{Judge, require_objects};
+use yoloslim_core::eval::NEXT_TO_NOTHING;
 use yoloslim_core::export::caffe::{self, CaffeOptions};
 use yoloslim_core::export::onnx::{self, OnnxOptions};
 use yoloslim_core::export::{Colour, FoldedNet};

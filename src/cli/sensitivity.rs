@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use yoloslim::detect::NEXT_TO_NOTHING;
 use yoloslim::evidence::{self, Measuring};
 use yoloslim::new_folder::NewFolder;
 use yoloslim::search::{Judge, Sensitivity, measure_sensitivity, require_objects};
+use yoloslim_core::eval::NEXT_TO_NOTHING;
 use yoloslim_core::labels::{self, Split};
 use yoloslim_core::prune::{self, Criterion, Evidence, PruneOptions};
 use yoloslim_core::{Error, Network, Result, files};

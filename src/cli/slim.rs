@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use yoloslim::detect::NEXT_TO_NOTHING;
-use yoloslim::journal::new_record;
+use yoloslim::journal::read_or_begin;
 use yoloslim::report::REPORT;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::shell;
-use yoloslim::slim::{PICTURE, Pipeline, Progress, RECORD, SlimOptions, table};
+use yoloslim::slim::{PICTURE, Pipeline, Progress, SlimOptions, table};
 use yoloslim::train::Strength;
 use yoloslim::workers::Workers;
+use yoloslim_core::eval::NEXT_TO_NOTHING;
 use yoloslim_core::prune::Criterion;
 use yoloslim_core::record::RunRecord;
 use yoloslim_core::{Error, Network, Result};
@@ -118,7 +118,7 @@ impl Slim {
 
     pub fn run(self, term: Term, workers: &Workers) -> Result<()> {
         let (folder, start, config, data) = self.prepare(term, workers)?;
-        let mut record = read_or_begin(&folder, &config.command, &data)?;
+        let mut record = read_or_begin(folder.path(), &config.command, &data.train, &data.val)?;
         let pipeline = Pipeline {
             train: &data.train,
             val: &data.val,
@@ -182,7 +182,7 @@ impl Slim {
         let data = Data::to_learn_from(data_path, start.graph.classes(), term)?;
         options.rehearse_training(&start, &data.train, workers)?;
         let config =
-            RunConfig { data: absolute(data_path)?, command: super::typed(), workers: workers.size(), options };
+            RunConfig { data: absolute(data_path)?, command: shell::typed(), workers: workers.size(), options };
         let folder = RunFolder::create(output, &start, &config, workers)?;
         folder.name_classes(&data.train.names)?;
         Ok((folder, start, config, data))
@@ -191,8 +191,7 @@ impl Slim {
 
 /// A slim net goes to its runtime; one that finds next to nothing is trained on.
 fn next(record: &RunRecord, run: &Path, config: &RunConfig<SlimOptions>) -> Next {
-    let result = record.result.as_ref().and_then(|name| record.stage(name)).or(record.stages.last());
-    let map50 = result.and_then(|stage| stage.evaluation.as_ref()?.map50);
+    let map50 = record.result().and_then(|stage| stage.evaluation.as_ref()?.map50);
     if map50.is_some_and(|map50| map50 < NEXT_TO_NOTHING) {
         return train_more(run, Some(&config.data), 2 * config.options.fine_tune_epochs.max(50));
     }
@@ -208,21 +207,6 @@ fn next(record: &RunRecord, run: &Path, config: &RunConfig<SlimOptions>) -> Next
 /// The slim net of a run goes on learning.
 pub fn train_more(run: &Path, data: Option<&Path>, epochs: usize) -> Next {
     Next::new("train").net(run, "slim").data(data).with(&format!("--epochs {epochs}")).output(beside(run, "more"))
-}
-
-/// The record of what earlier processes did, or a new one. Stages on other images or labels could not be compared.
-pub fn read_or_begin(folder: &RunFolder, command: &[String], data: &Data) -> Result<RunRecord> {
-    let (path, new) = (folder.path().join(RECORD), new_record(command, &data.train, &data.val));
-    if !path.is_file() {
-        return Ok(new);
-    }
-    let record = RunRecord::read(&path)?;
-    let [then, now] = [&record, &new].map(|record| record.data.as_ref().and_then(|data| data.fingerprint.as_ref()));
-    if then.is_some() && then != now {
-        return Err(Error::at(path.display(), "the run was started on other images or labels")
-            .fix("put them back as they were, or start a new run"));
-    }
-    Ok(record)
 }
 
 /// Runs the pipeline and shows how it goes.

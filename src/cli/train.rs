@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use yoloslim::detect::{DetectOptions, Detector};
-use yoloslim::journal::{End, Journal};
+use yoloslim::journal::{End, Journal, read_or_begin};
 use yoloslim::report::REPORT;
 use yoloslim::run_folder::{RunConfig, RunFolder};
 use yoloslim::shell;
@@ -26,7 +26,6 @@ use super::net::{LEARNT, is_slim};
 use super::numbers::count;
 use super::profile::warn_if_uncalibrated;
 use super::prune_knobs::{self, PruneKnobs};
-use super::slim::read_or_begin;
 use super::train_progress::TrainProgress;
 use crate::term::{self, Next, Term, beside};
 
@@ -134,7 +133,7 @@ impl Train {
         let (folder, start, config, data) = self.prepare(term, workers)?;
         let options: &TrainOptions = &config.options;
         let progress = RefCell::new(TrainProgress::new(term, options.epochs));
-        let mut record = read_or_begin(&folder, &config.command, &data)?;
+        let mut record = read_or_begin(folder.path(), &config.command, &data.train, &data.val)?;
         if record.stage(STAGE).is_some() {
             term.note("the run is complete; to train on, start another from its last.cfg and last.weights");
             return if workers.leads() { self.tell(&record, &folder, &config, term) } else { Ok(()) };
@@ -207,7 +206,7 @@ impl Train {
         let Some(output) = &self.output else {
             return Err(Error::at("train", "-o is missing").fix("give the folder of the run"));
         };
-        let (data_path, command) = (absolute(data_path)?, super::typed());
+        let (data_path, command) = (absolute(data_path)?, shell::typed());
         let config = RunConfig { data: data_path, command, workers: workers.size(), options };
         let folder = RunFolder::create(output, &start, &config, workers)?;
         folder.name_classes(&data.train.names)?;

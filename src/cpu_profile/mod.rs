@@ -26,9 +26,6 @@ const SUSPECT: f64 = 2.0;
 /// So often.
 const ROUNDS: usize = 2;
 
-/// A relative error of a whole net's predicted time beyond which a profile is no measure of the machine.
-pub const TOLERANCE: f64 = 0.2;
-
 /// How many times [`measure`] tells its progress.
 #[must_use]
 pub fn points() -> usize {
@@ -76,7 +73,7 @@ fn compare(watch: &Stopwatch, measured: Measured) -> Result<Profile> {
     let longer: f64 = profile.timed.iter().map(|net| (net.measured_ms / net.predicted_ms).ln()).sum();
     let factor = (longer / profile.timed.len() as f64).exp();
     profile.timed.iter_mut().for_each(|net| net.predicted_ms *= factor);
-    profile.calibrated = profile.timed.iter().all(|net| (net.predicted_ms / net.measured_ms - 1.0).abs() <= TOLERANCE);
+    profile.calibrated = profile.timed.iter().all(TimedNet::is_predicted);
     profile.device = Device::Measured(measured.slower(factor));
     Ok(profile)
 }

@@ -1,9 +1,9 @@
-//! Letterboxed batches for evaluation and detection, decoded ahead.
+//! Batches for evaluation and detection, decoded ahead.
 
 use std::path::PathBuf;
 
-use yoloslim_core::boxes::Letterbox;
-use yoloslim_core::graph::Shape;
+use yoloslim_core::boxes::{Fit, Letterbox};
+use yoloslim_core::graph::{Graph, Shape};
 use yoloslim_core::{Error, Result};
 
 use super::image::Rgb;
@@ -13,7 +13,7 @@ use super::prefetch::Prefetch;
 /// Images as the net takes them, and how to get back from its input to them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InferenceBatch {
-    /// `[count][height][width][3]`, RGB, 0 to 1, letterboxed on grey.
+    /// `[count][height][width][3]`, RGB, 0 to 1, with grey bars where they are letterboxed.
     pub images: Vec<f32>,
     /// Number of images; the last batch of a list may hold fewer than asked for.
     pub count: usize,
@@ -21,8 +21,6 @@ pub struct InferenceBatch {
     pub width: usize,
     /// Height of every image in pixels.
     pub height: usize,
-    /// Index of each image in the list of paths.
-    pub indices: Vec<usize>,
     /// Where each image lies in the input.
     pub geometry: Vec<Letterbox>,
 }
@@ -44,18 +42,46 @@ pub fn require_colours(input: Shape) -> Result<()> {
         .fix("images are read as RGB: use a net of channels=3"))
 }
 
+/// A detector, of images in colour.
+///
+/// # Errors
+/// A net without heads; as [`require_colours`].
+pub fn require_detector(graph: &Graph) -> Result<()> {
+    if graph.heads().next().is_none() {
+        return Err(Error::at("[yolo]", "the net has no such layer").fix("use the cfg of a detector"));
+    }
+    require_colours(graph.input)
+}
+
 impl InferenceBatches {
-    /// [`Self::new`] for a net's input.
+    /// Letterboxed images for a net's input, decoded by as many threads as compute.
+    ///
+    /// # Errors
+    /// As [`Self::fitted`].
+    pub fn for_net(paths: Vec<PathBuf>, input: Shape, batch: usize) -> Result<Self> {
+        Self::fitted(paths, input, Fit::Letterbox, batch)
+    }
+
+    /// Images for a net's input, decoded by as many threads as compute.
     ///
     /// # Errors
     /// As [`Self::new`]; a net that does not read RGB.
-    pub fn for_net(paths: Vec<PathBuf>, input: Shape, batch: usize, threads: usize) -> Result<Self> {
+    pub fn fitted(paths: Vec<PathBuf>, input: Shape, fit: Fit, batch: usize) -> Result<Self> {
         require_colours(input)?;
-        Self::new(paths, input.width, input.height, batch, threads)
+        Self::new(paths, (input.width, input.height), fit, batch, rayon::current_num_threads())
     }
 
     /// Starts `threads` threads that decode `paths` for a net input of `width` x `height` pixels.
-    pub fn new(paths: Vec<PathBuf>, width: usize, height: usize, batch: usize, threads: usize) -> Result<Self> {
+    ///
+    /// # Errors
+    /// A batch or a size of nothing.
+    pub fn new(
+        paths: Vec<PathBuf>,
+        (width, height): (usize, usize),
+        fit: Fit,
+        batch: usize,
+        threads: usize,
+    ) -> Result<Self> {
         if batch == 0 || width == 0 || height == 0 {
             let cause = format!("a batch of {batch} images of {width}x{height} holds nothing");
             return Err(Error::at("inference", cause).fix("set batch and size to at least 1"));
@@ -64,23 +90,22 @@ impl InferenceBatches {
         let job = move |number: usize| {
             let first = number * batch;
             let paths = &paths[first..paths.len().min(first + batch)];
-            load(paths, first, width, height)
+            load(paths, (width, height), fit)
         };
         Ok(Self(Prefetch::new(0..jobs, threads, threads.max(1) + 1, job)))
     }
 }
 
-fn load(paths: &[PathBuf], first: usize, width: usize, height: usize) -> Result<InferenceBatch> {
+fn load(paths: &[PathBuf], (width, height): (usize, usize), fit: Fit) -> Result<InferenceBatch> {
     let mut images = vec![GREY; paths.len() * width * height * 3];
     let mut geometry = Vec::with_capacity(paths.len());
     for (path, input) in paths.iter().zip(images.chunks_exact_mut(width * height * 3)) {
         let image = Rgb::open(path)?;
-        let fit = Letterbox::new(image.width, image.height, width, height);
-        fill(&image, &fit, width, input).map_err(|e| e.inside(path.display()))?;
-        geometry.push(fit);
+        let place = Letterbox::fitted(fit, (image.width, image.height), (width, height));
+        fill(&image, &place, width, input).map_err(|e| e.inside(path.display()))?;
+        geometry.push(place);
     }
-    let (count, indices) = (paths.len(), (first..first + paths.len()).collect());
-    Ok(InferenceBatch { images, count, width, height, indices, geometry })
+    Ok(InferenceBatch { images, count: paths.len(), width, height, geometry })
 }
 
 impl Iterator for InferenceBatches {
@@ -100,24 +125,23 @@ impl ExactSizeIterator for InferenceBatches {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::letterbox;
+    use crate::data::letterbox::fitted;
 
     #[test]
-    fn batches_hold_the_letterboxed_images_in_order() {
+    fn batches_hold_the_images_in_order_each_as_it_was_to_fit() {
         let folder = tempfile::tempdir().unwrap();
         let paths: Vec<_> = (0..5).map(|i| folder.path().join(format!("{i}.png"))).collect();
         for (i, path) in paths.iter().enumerate() {
             image::RgbImage::from_pixel(20 + i as u32, 10, image::Rgb([i as u8 * 40; 3])).save(path).unwrap();
         }
-        let batches = InferenceBatches::new(paths.clone(), 64, 32, 2, 3).unwrap();
-        let batches: Vec<_> = batches.map(Result::unwrap).collect();
-        assert_eq!(batches.iter().map(|b| b.count).collect::<Vec<_>>(), [2, 2, 1]);
-        assert_eq!(batches.iter().flat_map(|b| b.indices.clone()).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
-        for batch in &batches {
-            for (k, &index) in batch.indices.iter().enumerate() {
-                let (input, geometry) = letterbox(&Rgb::open(&paths[index]).unwrap(), 64, 32).unwrap();
-                assert_eq!(batch.geometry[k], geometry);
-                assert_eq!(batch.images[k * input.len()..][..input.len()], input);
+        for fit in [Fit::Letterbox, Fit::Stretch] {
+            let batches = InferenceBatches::new(paths.clone(), (64, 32), fit, 2, 3).unwrap();
+            let batches: Vec<_> = batches.map(Result::unwrap).collect();
+            assert_eq!(batches.iter().map(|b| b.count).collect::<Vec<_>>(), [2, 2, 1]);
+            let mut images = batches.iter().flat_map(|b| b.geometry.iter().zip(b.images.chunks_exact(64 * 32 * 3)));
+            for path in &paths {
+                let (input, geometry) = fitted(&Rgb::open(path).unwrap(), fit, 64, 32).unwrap();
+                assert_eq!(images.next(), Some((&geometry, &input[..])));
             }
         }
     }
@@ -130,7 +154,7 @@ mod tests {
             image::RgbImage::new(8, 8).save(path).unwrap();
         }
         std::fs::write(&paths[1], b"nothing").unwrap();
-        let results: Vec<_> = InferenceBatches::new(paths, 32, 32, 1, 2).unwrap().collect();
+        let results: Vec<_> = InferenceBatches::new(paths, (32, 32), Fit::Letterbox, 1, 2).unwrap().collect();
         assert!(results[0].is_ok() && results[2].is_ok());
         assert!(results[1].as_ref().unwrap_err().to_string().contains("1.png"));
     }

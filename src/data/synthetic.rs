@@ -13,7 +13,7 @@ use yoloslim_core::labels::Object;
 use yoloslim_core::{Error, Result, files};
 
 use super::random::{Purpose, stream};
-use crate::draw;
+use super::save::encode;
 
 pub use scene::CLASSES;
 
@@ -60,7 +60,7 @@ pub fn generate_with(
         let drawn = |index| {
             let (picture, objects) = scene::draw(size, &mut stream(seed, number, Purpose::Scene, index));
             let image = images.join(format!("{index:05}.png"));
-            written(&image, &draw::encode(&picture, &image)?)?;
+            written(&image, &encode(&picture, &image)?)?;
             let text: String = objects.iter().map(|object| label(object, size as f64)).collect();
             written(&labels.join(format!("{index:05}.txt")), text.as_bytes())
         };

@@ -11,8 +11,7 @@ use prost::Message;
 use yoloslim_core::record::{EpochRecord, GammaSummary, Histogram, LayerGammas};
 use yoloslim_core::{Error, Result};
 
-use crate::data::Rgb;
-use crate::draw;
+use crate::data::{self, Rgb};
 use messages::{Event, HistogramProto, Image, SessionLog, Summary, Value};
 
 /// `SessionLog.START`
@@ -76,7 +75,7 @@ impl EventsFile {
             height: picture.height as i32,
             width: picture.width as i32,
             colorspace: 3,
-            encoded_image_string: draw::encode(picture, Path::new("picture.jpg"))?,
+            encoded_image_string: data::encode(picture, Path::new("picture.jpg"))?,
         };
         self.summary(step, vec![Value { tag: tag.to_owned(), image: Some(image), ..Value::default() }])
     }

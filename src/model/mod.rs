@@ -5,6 +5,7 @@
 //! are one line each.
 
 mod backward;
+mod change;
 mod dropout;
 mod forward;
 mod fusion;
@@ -23,6 +24,7 @@ mod train_forward;
 mod train_net;
 
 pub use backward::Watch;
+pub use change::RelativeChange;
 pub use dropout::Drops;
 pub(crate) use kernels::activation;
 pub use layout::{ConvSlots, Layout};

@@ -29,8 +29,8 @@ pub(super) fn correct_biases(
 ) -> Result<()> {
     let (mut done, of) = (0, network.graph.convolutions().count());
     let some = spread_over(paths, IMAGES);
-    let (input, threads) = (network.graph.input, rayon::current_num_threads());
-    for batch in InferenceBatches::for_net(some, input, IMAGES, threads)? {
+    let input = network.graph.input;
+    for batch in InferenceBatches::for_net(some, input, IMAGES)? {
         let batch = batch?;
         let wanted = float_means(network, &batch.images, batch.count);
         let mut simulation = Simulation::new(network, quantisation);
@@ -110,7 +110,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let paths = pictures(folder.path());
         let network = Network::initialise(Cfg::parse(CFG.as_bytes()).unwrap(), 1).unwrap();
-        let batch = InferenceBatches::new(paths.clone(), 32, 32, paths.len(), 1).unwrap().next().unwrap().unwrap();
+        let batch = InferenceBatches::for_net(paths.clone(), network.graph.input, paths.len())
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap();
         let wanted = float_means(&network, &batch.images, batch.count);
         for scheme in [Scheme::Int8(Profile::OnnxRuntime), Scheme::Int8(Profile::TensorRt), Scheme::Nnie] {
             let options = QuantiseOptions { scheme, calibration: Calibration::MinMax, equalise: false };

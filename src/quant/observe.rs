@@ -64,9 +64,9 @@ pub fn observe(
     // This profile has the most tensors.
     let Places { before, after, .. } = places(&network.graph, Scheme::Int8(Profile::OnnxRuntime), &BTreeSet::new());
     let mut observed = Observed::default();
-    let (input, threads) = (network.graph.input, rayon::current_num_threads());
+    let input = network.graph.input;
     let mut done = 0;
-    for batch in InferenceBatches::for_net(paths.to_vec(), input, BATCH, threads)? {
+    for batch in InferenceBatches::for_net(paths.to_vec(), input, BATCH)? {
         let batch = batch?;
         observed.add(Tensor::Image, &batch.images);
         predictor.heads_altered(&batch.images, batch.count, &mut |layer, map| {

@@ -18,11 +18,10 @@ use minijinja::value::Serde;
 use serde::Serialize;
 use yoloslim_core::{Error, Result, files};
 
-use crate::detect::NEXT_TO_NOTHING;
+use yoloslim_core::eval::NEXT_TO_NOTHING;
 
 use page::{Section, Table};
 use repeat::Repeat;
-pub use run::RECORD;
 use run::Run;
 use summary::Tile;
 pub use watch::Server;

@@ -90,7 +90,7 @@ mod tests {
             let command = command.iter().map(|word| (*word).to_owned()).collect();
             let mut record = RunRecord { command, ..RunRecord::default() };
             record.begin(stage, 3);
-            record.write(&folder.path().join(super::super::RECORD)).unwrap();
+            record.write(&folder.path().join(yoloslim_core::record::RECORD)).unwrap();
             let run = Run::read(folder.path()).unwrap();
             let wanted = format!("yoloslim {kind} --resume {}", folder.path().display());
             assert_eq!(repeat(&run).commands[1].1, wanted);

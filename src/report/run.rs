@@ -6,11 +6,8 @@ use yoloslim_core::cost::profile::Profile;
 use yoloslim_core::darknet::Cfg;
 use yoloslim_core::graph::Graph;
 use yoloslim_core::prune::PrunePlan;
-use yoloslim_core::record::{EpochRecord, RunRecord, StageRecord};
+use yoloslim_core::record::{EpochRecord, RECORD, RunRecord, StageRecord};
 use yoloslim_core::{Error, Result, files};
-
-/// The record's name in a run's folder.
-pub const RECORD: &str = "record.json";
 
 /// A run as reports see it.
 pub struct Run {

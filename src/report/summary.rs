@@ -4,7 +4,7 @@ use serde::Serialize;
 use yoloslim_core::eval::Evaluation;
 use yoloslim_core::record::StageRecord;
 
-use crate::detect::NEXT_TO_NOTHING;
+use yoloslim_core::eval::NEXT_TO_NOTHING;
 
 use super::page::{Cell, Table};
 use super::run::Run;

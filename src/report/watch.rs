@@ -76,8 +76,8 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
-    use super::super::RECORD;
     use super::*;
+    use yoloslim_core::record::RECORD;
     use yoloslim_core::record::RunRecord;
 
     fn get(address: &str, path: &str, tag: &str) -> String {

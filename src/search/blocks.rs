@@ -7,7 +7,7 @@ use yoloslim_core::prune::{self, Evidence, PruneOptions, Target, blocks};
 use yoloslim_core::{Network, Result};
 
 use crate::data::InferenceBatches;
-use crate::model::Predictor;
+use crate::model::{Predictor, RelativeChange};
 use crate::reestimate::reestimate_statistics;
 
 /// Images of a forward pass.
@@ -33,13 +33,13 @@ pub fn block_effects(
     let mut effects = BTreeMap::new();
     for (done, shortcut) in removable.iter().enumerate() {
         let slim = without(network, &removable, *shortcut)?;
-        let (mut rest, mut change) = (whole.as_slice(), Change::default());
+        let (mut rest, mut change) = (whole.as_slice(), RelativeChange::default());
         measured(&slim, &mut |values| {
             let (same, after) = rest.split_at(values.len());
             change.add(same, values);
             rest = after;
         })?;
-        effects.insert(*shortcut, change.relative());
+        effects.insert(*shortcut, change.share());
         progress(done + 1);
     }
     Ok(effects)
@@ -62,31 +62,12 @@ pub(super) fn without(network: &Network, removable: &[usize], shortcut: usize) -
 fn each_head(network: &Network, paths: Vec<PathBuf>, see: &mut dyn FnMut(&[f32])) -> Result<()> {
     let mut predictor = Predictor::new(network);
     let input = predictor.input();
-    for batch in InferenceBatches::for_net(paths, input, BATCH, rayon::current_num_threads())? {
+    for batch in InferenceBatches::for_net(paths, input, BATCH)? {
         let batch = batch?;
         let maps = predictor.heads(&batch.images, batch.count);
         maps.iter().for_each(|map| see(&map.values));
     }
     Ok(())
-}
-
-/// Sums of squares.
-#[derive(Debug, Default)]
-struct Change {
-    of_change: f64,
-    of_size: f64,
-}
-
-impl Change {
-    fn add(&mut self, before: &[f32], after: &[f32]) {
-        let square = |v: f32| f64::from(v) * f64::from(v);
-        self.of_change += before.iter().zip(after).map(|(a, b)| square(a - b)).sum::<f64>();
-        self.of_size += before.iter().map(|a| square(*a)).sum::<f64>();
-    }
-
-    fn relative(&self) -> f64 {
-        if self.of_size > 0.0 { (self.of_change / self.of_size).sqrt() } else { self.of_change.sqrt() }
-    }
 }
 
 #[cfg(test)]
@@ -106,7 +87,7 @@ mod tests {
         network.conv_mut(3).norm.as_mut().unwrap().gamma.fill(0.0);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("grey.png");
-        crate::draw::save(&Rgb::filled(16, 16, [90, 120, 40]), &path).unwrap();
+        crate::data::save(&Rgb::filled(16, 16, [90, 120, 40]), &path).unwrap();
         let effects = block_effects(&network, vec![path], &mut |_| {}).unwrap();
         assert_eq!(effects.keys().copied().collect::<Vec<_>>(), [2, 4]);
         assert!(effects[&4] < 1e-6 && effects[&2] > 1e-3, "{effects:?}");

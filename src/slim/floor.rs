@@ -2,7 +2,7 @@
 
 use yoloslim_core::record::RunRecord;
 
-use crate::detect::NEXT_TO_NOTHING;
+use yoloslim_core::eval::NEXT_TO_NOTHING;
 
 /// How the net that a step ended with stands to the floor.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use yoloslim_core::labels::Dataset;
 use yoloslim_core::prune::{PruneOptions, PrunePlan};
-use yoloslim_core::record::{EpochRecord, RunRecord};
+use yoloslim_core::record::{EpochRecord, RECORD, RunRecord};
 use yoloslim_core::{Network, Result, prune};
 
 use floor::Standing;
@@ -35,8 +35,6 @@ const PICTURED: usize = 4;
 
 /// The picture's name in a run's folder.
 pub const PICTURE: &str = "detections.jpg";
-
-pub use crate::report::RECORD;
 
 /// A pipeline on its data, in its folder.
 pub struct Pipeline<'a> {

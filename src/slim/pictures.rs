@@ -5,7 +5,7 @@ use std::path::Path;
 use yoloslim_core::labels::Dataset;
 use yoloslim_core::{Network, Result};
 
-use crate::data::{Rgb, spread_samples};
+use crate::data::{self, Rgb, spread_samples};
 use crate::detect::{DetectOptions, Detector};
 use crate::draw::{self, Panel};
 
@@ -31,5 +31,5 @@ pub(super) fn compare(baseline: &Network, slim: &Network, dataset: &Dataset, ima
         .iter()
         .flat_map(|(image, [before, after])| [panel(image, before, "baseline"), panel(image, after, "slim")])
         .collect();
-    draw::save(&draw::sheet(&panels, &dataset.names, 2, PANEL)?, path)
+    data::save(&draw::sheet(&panels, &dataset.names, 2, PANEL)?, path)
 }

@@ -20,7 +20,7 @@ impl Next {
 
     /// The command line of this process.
     pub fn typed() -> Self {
-        let typed = crate::cli::typed().into_iter().skip(1);
+        let typed = shell::typed().into_iter().skip(1);
         Self { words: std::iter::once("yoloslim".to_owned()).chain(typed).collect() }
     }
 
@@ -32,7 +32,7 @@ impl Next {
     /// The command line of this process without an option and its value.
     pub fn typed_without_option(option: &str) -> Self {
         let (mut words, with_value) = (vec!["yoloslim".to_owned()], format!("{option}="));
-        let mut typed = crate::cli::typed().into_iter().skip(1);
+        let mut typed = shell::typed().into_iter().skip(1);
         while let Some(word) = typed.next() {
             if word == option {
                 typed.next();

@@ -1,6 +1,7 @@
 //! Training: epochs over a data set that turn one network into another, with checkpoints after each.
 
 mod alone;
+mod auto_word;
 mod checkpoint;
 mod darknet_schedule;
 pub mod distil;

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use yoloslim_core::{Error, Network, Result};
+use yoloslim_core::{Network, Result};
 
 use super::options::TrainOptions;
 use super::trainer::Trainer;
-use crate::data::{Batch, Target, require_colours};
+use crate::data::{Batch, Target, require_detector};
 use crate::workers::Workers;
 
 /// Objects on every random image.
@@ -28,11 +28,8 @@ pub fn time_steps(
     steps: usize,
     progress: &mut dyn FnMut(),
 ) -> Result<Vec<f64>> {
+    require_detector(&network.graph)?;
     let classes = network.graph.classes();
-    if classes == 0 {
-        return Err(Error::at("[yolo]", "the net has no such layer").fix("use the cfg of a detector"));
-    }
-    require_colours(network.graph.input)?;
     options.check()?;
     let mut trainer = Trainer::new(network, options, steps + WARM_UP, &Workers::alone());
     let batch = random_batch(options.batch, width, height, classes);

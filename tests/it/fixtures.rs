@@ -135,7 +135,7 @@ impl Scene {
     pub fn picture(&self, name: &str, grey: u8) -> String {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        yoloslim::draw::save(&yoloslim::data::Rgb::filled(40, 30, [grey; 3]), &path).unwrap();
+        yoloslim::data::save(&yoloslim::data::Rgb::filled(40, 30, [grey; 3]), &path).unwrap();
         path.display().to_string()
     }
 

@@ -1,19 +1,7 @@
 //! From a raw head map to detections.
 
 use super::{BBox, Detection};
-
-/// What a `[yolo]` section says about its head map.
-#[derive(Debug, Clone, PartialEq)]
-pub struct YoloHead {
-    /// Width and height of the anchors that the section's mask picks, in pixels of the net input.
-    pub anchors: Vec<[f32; 2]>,
-    /// Number of classes.
-    pub classes: usize,
-    /// Darknet's `scale_x_y`: stretches the centre's range so that cell borders can be reached; 1 for YOLOv3.
-    pub scale_x_y: f32,
-    /// Darknet's `new_coords`: the map is already logistic and sizes are `(2t)^2` anchors.
-    pub new_coords: bool,
-}
+use crate::graph::Yolo;
 
 /// Where in the net an anchor's prediction stands.
 struct Site {
@@ -33,7 +21,7 @@ struct Site {
 /// whose objectness * class probability is at least `threshold`. Values that are not numbers, and
 /// sizes that overflow, give no detection. The formulas are those of Darknet's `get_yolo_box`.
 pub fn decode(
-    head: &YoloHead,
+    head: &Yolo,
     raw: &[f32],
     rows: usize,
     cols: usize,
@@ -62,11 +50,11 @@ pub fn decode(
     detections
 }
 
-fn probability(head: &YoloHead, raw: f32) -> f32 {
+fn probability(head: &Yolo, raw: f32) -> f32 {
     if head.new_coords { raw } else { 1.0 / (1.0 + (-raw).exp()) }
 }
 
-fn bbox(head: &YoloHead, anchor: [f32; 2], site: &Site, [tx, ty, tw, th]: [f32; 4]) -> BBox {
+fn bbox(head: &Yolo, anchor: [f32; 2], site: &Site, [tx, ty, tw, th]: [f32; 4]) -> BBox {
     let scale = f64::from(head.scale_x_y);
     let center = |t: f32, cell: usize, cells: usize| {
         let t = f64::from(t);
@@ -92,11 +80,11 @@ mod tests {
 
     use super::*;
 
-    fn head(classes: usize) -> YoloHead {
-        YoloHead { anchors: vec![[10.0, 20.0], [30.0, 40.0]], classes, scale_x_y: 1.0, new_coords: false }
+    fn head(classes: usize) -> Yolo {
+        Yolo { anchors: vec![[10.0, 20.0], [30.0, 40.0]], classes, scale_x_y: 1.0, new_coords: false }
     }
 
-    fn silent(head: &YoloHead, rows: usize, cols: usize) -> Vec<f32> {
+    fn silent(head: &Yolo, rows: usize, cols: usize) -> Vec<f32> {
         vec![-20.0; rows * cols * head.anchors.len() * (5 + head.classes)]
     }
 
@@ -128,7 +116,7 @@ mod tests {
 
     #[test]
     fn new_coords_take_the_values_as_they_are() {
-        let head = YoloHead { anchors: vec![[16.0, 8.0]], classes: 1, scale_x_y: 2.0, new_coords: true };
+        let head = Yolo { anchors: vec![[16.0, 8.0]], classes: 1, scale_x_y: 2.0, new_coords: true };
         let found = decode(&head, &[0.5, 1.0, 0.5, 1.0, 0.9, 0.5], 1, 1, 32, 32, 0.4);
         // Centre 0.5*2 - 0.5 = 0.5 and 1*2 - 0.5 = 1.5 cells; sizes (2*0.5)^2 and (2*1)^2 anchors.
         assert!(close(found[0].bbox, BBox::from_center(0.5, 1.5, 16.0 / 32.0, 32.0 / 32.0)));
@@ -137,7 +125,7 @@ mod tests {
 
     #[test]
     fn values_that_are_not_numbers_give_no_detection_even_at_threshold_zero() {
-        let head = YoloHead { anchors: vec![[10.0, 20.0]], ..head(1) };
+        let head = Yolo { anchors: vec![[10.0, 20.0]], ..head(1) };
         for broken in 0..6 {
             for value in [f32::NAN, f32::INFINITY] {
                 let mut raw = [0.0; 6];
@@ -164,7 +152,7 @@ mod tests {
             scale in 1.0f32..2.0,
             new_coords in any::<bool>(),
         ) {
-            let head = YoloHead { anchors: vec![[33.0, 61.0]], classes: 1, scale_x_y: scale, new_coords };
+            let head = Yolo { anchors: vec![[33.0, 61.0]], classes: 1, scale_x_y: scale, new_coords };
             let truth = BBox::from_center((col as f64 + fx) / 5.0, (row as f64 + fy) / 3.0, w, h);
             let mut raw = silent(&head, 3, 5);
             let start = (row * 5 + col) * 6;
@@ -180,7 +168,7 @@ mod tests {
     }
 
     /// The inverse of the decoding: position within the cell and size in pixels to raw values.
-    fn encode(head: &YoloHead, fx: f64, fy: f64, width: f64, height: f64) -> [f32; 4] {
+    fn encode(head: &Yolo, fx: f64, fy: f64, width: f64, height: f64) -> [f32; 4] {
         let scale = f64::from(head.scale_x_y);
         let center = |f: f64| {
             let p = (f + (scale - 1.0) / 2.0) / scale;

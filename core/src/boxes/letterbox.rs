@@ -2,6 +2,16 @@
 
 use super::BBox;
 
+/// How an image is brought to the net's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fit {
+    /// Its aspect kept, bars beside it: as pjreddie's detector does, and training here.
+    #[default]
+    Letterbox,
+    /// Its aspect lost: as AlexeyAB's trainer and detector do, unless told `-letter_box`.
+    Stretch,
+}
+
 /// The geometry of an image inside the net's input.
 ///
 /// Either letterboxed (aspect kept, grey bars, as pjreddie's detector does) or stretched to
@@ -27,8 +37,20 @@ impl Letterbox {
         Self { offset, content, ..whole }
     }
 
+    /// The image brought to the net's size as `fit` says.
+    pub fn fitted(
+        fit: Fit,
+        (image_width, image_height): (usize, usize),
+        (net_width, net_height): (usize, usize),
+    ) -> Self {
+        match fit {
+            Fit::Letterbox => Self::new(image_width, image_height, net_width, net_height),
+            Fit::Stretch => Self::stretch(image_width, image_height, net_width, net_height),
+        }
+    }
+
     /// The image stretched to fill the whole input, its aspect lost.
-    pub fn stretch(image_width: usize, image_height: usize, net_width: usize, net_height: usize) -> Self {
+    fn stretch(image_width: usize, image_height: usize, net_width: usize, net_height: usize) -> Self {
         let net = (net_width.max(1), net_height.max(1));
         Self { image: (image_width.max(1), image_height.max(1)), net, offset: (0, 0), content: net }
     }

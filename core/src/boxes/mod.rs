@@ -5,9 +5,9 @@ mod iou;
 mod letterbox;
 mod nms;
 
-pub use decode::{YoloHead, decode};
+pub use decode::decode;
 pub use iou::{crowd_iou, iou};
-pub use letterbox::Letterbox;
+pub use letterbox::{Fit, Letterbox};
 pub use nms::{MAX_CANDIDATES, nms};
 
 use serde::{Deserialize, Serialize};

@@ -258,11 +258,6 @@ impl Section {
             }
         }
     }
-
-    /// Removes every line that sets `key`.
-    pub fn unset(&mut self, key: &str) {
-        self.body.retain(|l| l.entry.as_ref().is_none_or(|(k, _)| k != key));
-    }
 }
 
 impl Line {
@@ -309,8 +304,6 @@ mod tests {
         cfg.layer_mut(0).set("filters", 4);
         assert_eq!(cfg.layers()[0].get("filters"), Some("4"));
         assert!(cfg.to_string().ends_with("filters=4\nsize=3\nfilters=16\n"));
-        cfg.layer_mut(0).unset("filters");
-        assert_eq!(cfg.layers()[0].get("filters"), None);
     }
 
     #[test]

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::boxes::Detection;
 use crate::labels::Dataset;
 
+/// mAP@0.5 under which a net detects next to nothing.
+pub const NEXT_TO_NOTHING: f64 = 0.01;
+
 /// How good detections are: COCO's and VOC's figures, 0 to 1. A figure that no label speaks to (pycocotools
 /// prints -1) is none.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

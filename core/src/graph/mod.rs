@@ -3,7 +3,7 @@
 pub mod from_cfg;
 pub mod layer;
 mod read_layer;
-pub mod to_cfg;
+pub(crate) mod to_cfg;
 
 pub use layer::{Activation, Convolution, Layer, MaxPool, Op, Shape, Source, Yolo};
 

@@ -112,8 +112,8 @@ fn load_folder(path: &Path, split: &Split) -> Result<Dataset> {
 
 fn unknown_format(path: &Path) -> Error {
     Error::at(path.display(), "this is no data set that can be read").fix(
-        "give a Darknet .data, a YOLO .yaml, a COCO .json, a VOC folder (Annotations, JPEGImages, ImageSets/Main) \
-         or a VisDrone folder (annotations, images)",
+        "give a Darknet .data, a YOLO .yaml, a COCO .json, a VOC folder (Annotations, JPEGImages, ImageSets/Main), a \
+         VisDrone folder (annotations, images) or a COCO folder (annotations/instances_*.json)",
     )
 }
 

@@ -199,6 +199,12 @@ impl Network {
         crate::cost::parameters(&self.graph)
     }
 
+    /// The gammas of each convolution that has batch normalisation, with its layer, in layer order.
+    pub fn gammas(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        let convolutions = self.graph.convolutions().map(|(layer, _)| (layer, self.conv(layer)));
+        convolutions.filter_map(|(layer, conv)| Some((layer, conv.norm.as_ref()?.gamma.as_slice())))
+    }
+
     /// Checks that every number is finite and no variance negative.
     ///
     /// # Errors

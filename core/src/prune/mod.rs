@@ -5,21 +5,21 @@
 //! compute the same heads; [`max_relative_difference`] over a run of both is the proof.
 //!
 //! How it is decided: [`blocks`] finds residual blocks, [`channels`] gives every channel a class that is kept or
-//! removed everywhere, [`scores`] says what a class is worth, [`select`] how many go, [`limits`] what holds some of
-//! them, [`carriers`] which ones stay to carry [`constants`] up to the border. How it is done: [`mod@apply`] and
-//! [`compensate`].
+//! removed everywhere, [`scores`] says what a class is worth, `select` how many go, `limits` what holds some of
+//! them, `carriers` which ones stay to carry [`constants`] up to the border. How it is done: [`mod@apply`] and
+//! `compensate`.
 //!
 //! A plan holds the means that it was made with, so that it can be saved, read and applied by itself.
 
 pub mod apply;
 pub mod blocks;
-pub mod carriers;
+mod carriers;
 pub mod channels;
-pub mod compensate;
+mod compensate;
 pub mod constants;
 mod decide;
 mod evidence;
-pub mod limits;
+mod limits;
 mod options;
 mod per_cost;
 pub mod plan;
@@ -28,11 +28,11 @@ mod reasons;
 mod refit;
 mod rehearsal;
 pub mod scores;
-pub mod select;
+mod select;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
-pub mod widths;
+mod widths;
 
 pub use apply::apply;
 pub use decide::{plan, plan_within};

@@ -7,6 +7,7 @@ use yoloslim_core::labels::Dataset;
 use yoloslim_core::{Error, Result};
 
 use super::box_loss::BoxLoss;
+use crate::train::auto_word::Auto;
 
 /// Weights, thresholds and variants of the loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -105,15 +106,7 @@ pub enum ClassWeights {
     /// As given, one a class.
     Given(Vec<f64>),
     /// By how rare it is among the training objects.
-    Auto(AutoWord),
-}
-
-/// The word `auto`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AutoWord {
-    /// The only one.
-    Auto,
+    Auto(Auto),
 }
 
 /// What a weight may be at most.
@@ -127,7 +120,7 @@ impl FromStr for ClassWeights {
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         if text == "auto" {
-            return Ok(Self::Auto(AutoWord::Auto));
+            return Ok(Self::Auto(Auto::Auto));
         }
         let weight = |text: &str| text.trim().parse().ok().filter(|weight| (0.0..=HEAVIEST).contains(weight));
         let weights: Option<Vec<f64>> = text.split(',').map(weight).collect();

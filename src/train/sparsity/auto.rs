@@ -144,8 +144,7 @@ fn targets(network: &Network, plan: &PrunePlan) -> Vec<bool> {
 }
 
 fn gammas(network: &Network) -> impl Iterator<Item = f32> + '_ {
-    let norms = network.graph.convolutions().filter_map(|(layer, _)| network.conv(layer).norm.as_ref());
-    norms.flat_map(|norm| norm.gamma.iter().copied())
+    network.gammas().flat_map(|(_, gammas)| gammas.iter().copied())
 }
 
 #[cfg(test)]

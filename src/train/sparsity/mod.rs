@@ -10,6 +10,7 @@ use yoloslim_core::{Error, Result};
 pub(super) use auto::{Auto, Course, deadline};
 pub use strategy::Strategy;
 
+use super::auto_word::Auto as Word;
 use crate::model::Layout;
 
 /// How strong the penalty is, and for whom.
@@ -33,20 +34,12 @@ pub enum Strength {
     /// As given.
     Fixed(f64),
     /// Found while training, so that what is to be pruned is zero by the end.
-    Auto(AutoName),
-}
-
-/// The word `auto`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AutoName {
-    /// The only one.
-    Auto,
+    Auto(Word),
 }
 
 impl Strength {
     /// Found while training.
-    pub const AUTO: Self = Self::Auto(AutoName::Auto);
+    pub const AUTO: Self = Self::Auto(Word::Auto);
 }
 
 impl std::str::FromStr for Strength {

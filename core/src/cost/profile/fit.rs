@@ -20,9 +20,6 @@ pub struct Fit {
 /// the bandwidth.
 const UNKNOWNS: [&str; 3] = ["clock_use", "layer_overhead_ms", "bandwidth_gb_s"];
 
-/// A relative error of a fitted net's time beyond which the model does not describe the chip, or a time is wrong.
-pub const GROSS: f64 = 0.2;
-
 /// Fits clock use, overhead and bandwidth so that the relative errors of the predicted times are least, squared and
 /// summed; none becomes negative and the clock use at most 1. `nets` are names, graphs and milliseconds.
 ///
@@ -56,7 +53,7 @@ pub fn fit(profile: &Profile, nets: &[(String, Graph, f64)]) -> Result<Fit> {
         predicted_ms: chip.milliseconds(*work),
     };
     let timed: Vec<TimedNet> = nets.iter().zip(&timed).map(net).collect();
-    let calibrated = timed.iter().all(|t| (t.predicted_ms / t.measured_ms - 1.0).abs() <= GROSS);
+    let calibrated = timed.iter().all(TimedNet::is_predicted);
     let profile = Profile { calibrated, timed, device: Device::MacArray(chip), ..profile.clone() };
     Ok(Fit { profile, fitted: UNKNOWNS[..count].to_vec(), kept: UNKNOWNS[count..].to_vec() })
 }

@@ -45,6 +45,17 @@ pub struct TimedNet {
     pub predicted_ms: f64,
 }
 
+/// A relative error of a net's time beyond which a profile does not describe its device, or a time is wrong.
+pub const TOLERANCE: f64 = 0.2;
+
+impl TimedNet {
+    /// Whether the prediction is within [`TOLERANCE`].
+    #[must_use]
+    pub fn is_predicted(&self) -> bool {
+        (self.predicted_ms / self.measured_ms - 1.0).abs() <= TOLERANCE
+    }
+}
+
 /// The models of devices.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -91,8 +102,8 @@ impl Profile {
     /// Text that is no profile, naming the line; values that no device has.
     pub fn parse(text: &str) -> Result<Self> {
         let profile: Self = toml::from_str(text).map_err(|e| {
-            let line = e.span().and_then(|span| Some(text.get(..span.start)?.matches('\n').count() + 1));
-            Error::at(line.unwrap_or(1), e.message()).fix("correct the profile")
+            let line = files::line_of(text, e.span().map(|span| span.start));
+            Error::at(line, e.message()).fix("correct the profile")
         })?;
         match &profile.device {
             Device::MacArray(array) => array.check()?,

@@ -6,10 +6,10 @@ use rten_tensor::NdTensor;
 use rten_tensor::prelude::*;
 
 use super::{OnnxOptions, model, write};
-use crate::boxes::{YoloHead, decode};
+use crate::boxes::decode;
 use crate::darknet::Cfg;
 use crate::export::{Colour, FoldedNet};
-use crate::graph::Shape;
+use crate::graph::{Shape, Yolo};
 use crate::prune::max_relative_difference;
 use crate::prune::tests::random_net::{random_image, random_net};
 use crate::{Network, reference};
@@ -68,12 +68,7 @@ fn decoded_boxes_are_those_of_our_decoding() {
             .map(|(at, c)| map[c * height * width + at])
             .collect();
         for anchor in 0..yolo.anchors.len() {
-            let head = YoloHead {
-                anchors: vec![yolo.anchors[anchor]],
-                classes: 2,
-                scale_x_y: yolo.scale_x_y,
-                new_coords: yolo.new_coords,
-            };
+            let head = Yolo { anchors: vec![yolo.anchors[anchor]], ..yolo.clone() };
             let own: Vec<f32> =
                 nhwc.chunks(7 * yolo.anchors.len()).flat_map(|cell| cell[7 * anchor..][..7].to_vec()).collect();
             for of_cell in decode(&head, &own, height, width, net.width, net.height, 0.0).chunks(2) {

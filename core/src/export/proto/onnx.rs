@@ -163,7 +163,6 @@ impl TensorProto {
     /// 32-bit floating point.
     pub const FLOAT: i32 = 1;
     /// Unsigned, 8 bits.
-    pub const UINT8: i32 = 2;
     /// Signed, 8 bits.
     pub const INT8: i32 = 3;
     /// Signed, 32 bits.

@@ -7,7 +7,7 @@ use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use yoloslim_core::{Error, Result, files};
 
-use crate::data::Rgb;
+use super::Rgb;
 
 /// High enough that thin lines and letters don't fray.
 const JPEG_QUALITY: u8 = 92;
