@@ -1,5 +1,6 @@
 //! A folder that appears whole or not at all.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,8 @@ use yoloslim_core::{Error, Result};
 /// folder is there, which may be the current one, a link or a mount and can't be replaced, the files are moved into it instead.
 pub struct NewFolder {
     target: PathBuf,
+    /// Held for its lock, which tells other processes that the draft is alive; closed before the draft is removed.
+    lock: File,
     draft: TempDir,
     /// Whether the target was there.
     fills: bool,
@@ -40,11 +43,13 @@ impl NewFolder {
         let above = above.map(|a| if a.as_os_str().is_empty() { here } else { a });
         let nearest = above.into_iter().find(|a| a.exists()).unwrap_or(here);
         remove_dead_drafts(nearest);
-        let prefix = format!("{DRAFT}{}-", std::process::id());
         // Which temporary file could not be made is of no interest.
-        let draft = tempfile::Builder::new().prefix(&prefix).tempdir_in(nearest);
-        let draft = draft.map_err(|e| cannot(io::Error::from(e.kind())))?;
-        Ok(Self { target: target.to_owned(), draft, fills })
+        let unnamed = |e: io::Error| cannot(io::Error::from(e.kind()));
+        let draft = tempfile::Builder::new().prefix(DRAFT).tempdir_in(nearest).map_err(unnamed)?;
+        let lock = File::create(draft.path().join(LOCK)).map_err(unnamed)?;
+        // Where a file system has no locks, drafts of killed processes stay.
+        let _ = lock.try_lock();
+        Ok(Self { target: target.to_owned(), lock, draft, fills })
     }
 
     /// Where to write for now.
@@ -58,10 +63,12 @@ impl NewFolder {
     /// # Errors
     /// Something that came to be at the target meanwhile, or a place that can't be written.
     pub fn finish(self) -> Result<()> {
-        let Self { target, draft, fills } = self;
+        let Self { target, lock, draft, fills } = self;
         let cannot = |e: io::Error| {
             Error::at(target.display(), format!("cannot make this folder: {e}")).fix("choose another folder")
         };
+        drop(lock);
+        std::fs::remove_file(draft.path().join(LOCK)).map_err(cannot)?;
         if fills {
             return fill(&target, draft.path()).map_err(cannot);
         }
@@ -72,25 +79,22 @@ impl NewFolder {
     }
 }
 
-/// How the names of temporary folders begin; the process that makes them comes next.
+/// How the names of temporary folders begin.
 const DRAFT: &str = ".yoloslim-folder-";
+
+/// The file in a draft that its process holds a lock of: process numbers say nothing of other containers and machines.
+const LOCK: &str = ".lock";
 
 /// Removes the drafts of processes that were killed. What can't be removed stays.
 fn remove_dead_drafts(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let process = name.to_str().and_then(|name| name.strip_prefix(DRAFT)?.split('-').next()?.parse().ok());
-        if process.is_some_and(has_ended) {
+    let is_draft = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.starts_with(DRAFT));
+    for entry in entries.flatten().filter(|entry| is_draft(&entry.file_name())) {
+        let dead = File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
+        if dead {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
-}
-
-/// Whether a process is known to be no more: where nobody tells, it may be there.
-fn has_ended(process: u32) -> bool {
-    let processes = Path::new("/proc");
-    processes.join("self").exists() && !processes.join(process.to_string()).exists()
 }
 
 /// Moves what is in `draft`, which lies in `target`, out into it.
@@ -169,18 +173,20 @@ mod tests {
         assert!(empty.is_dir());
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn what_a_killed_process_left_is_cleared_away_and_what_a_live_one_makes_is_not() {
         let root = tempfile::tempdir().unwrap();
-        // Beyond the largest number that Linux gives to a process.
-        let (dead, live) = (root.path().join(".yoloslim-folder-4194305-x"), root.path().join("a"));
-        std::fs::create_dir(&dead).unwrap();
+        let (dead, live) = (root.path().join(".yoloslim-folder-x"), root.path().join("a"));
+        let killed = || {
+            std::fs::create_dir(&dead).unwrap();
+            std::fs::write(dead.join(LOCK), "").unwrap();
+        };
+        killed();
         let first = NewFolder::begin(&live).unwrap();
         assert!(!dead.exists());
         let second = NewFolder::begin(&root.path().join("b")).unwrap();
         assert!(first.path().is_dir() && second.path().is_dir());
-        std::fs::create_dir(&dead).unwrap();
+        killed();
         drop((first, second));
         NewFolder::begin(root.path()).unwrap();
         assert_eq!(entries(root.path()), 0);

@@ -99,16 +99,17 @@ impl RunFolder {
         Ok((folder, start, parsed))
     }
 
-    /// Writes the names of the classes beside the nets, for commands that see no data set; the leader does.
+    /// Writes the names of the classes beside the nets, for commands that see no data set, unless they are there; the leader does.
     ///
     /// # Errors
     /// A folder that can't be written.
     pub fn name_classes(&self, names: &[String]) -> Result<()> {
-        if self.lock.is_none() {
+        let path = self.path.join(CLASS_NAMES);
+        if self.lock.is_none() || path.is_file() {
             return Ok(());
         }
         let text: String = names.iter().map(|name| format!("{name}\n")).collect();
-        files::write_whole(&self.path.join(CLASS_NAMES), text.as_bytes())
+        files::write_whole(&path, text.as_bytes())
     }
 
     fn lock(path: &Path) -> Result<Self> {

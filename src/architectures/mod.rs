@@ -90,7 +90,7 @@ impl Architecture {
             Self::YoloV3Spp => yolov3::full(&mut writer, true),
             Self::YoloV3Tiny => yolov3::tiny(&mut writer),
             Self::YoloV4 => yolov4::full(&mut writer),
-            Self::YoloV4Tiny => yolov4::tiny(&mut writer),
+            Self::YoloV4Tiny => yolov4::tiny(&mut writer, o.anchors.is_none()),
         }
         let cfg = Cfg::parse(writer.text().as_bytes())?;
         // Its lines are none that anybody has written: what was asked for is named in their place.
@@ -177,6 +177,22 @@ mod tests {
             let cfg = Architecture::YoloV3.cfg(&options(classes, 0.1, 416)).unwrap();
             let [max_batches, at] = ["max_batches", "steps"].map(|key| cfg.net().get(key).unwrap().to_owned());
             assert_eq!((&*max_batches, &*at), (updates, steps));
+        }
+    }
+
+    #[test]
+    fn each_anchor_of_a_data_set_has_a_head() {
+        for architecture in ALL {
+            let anchors = (1..=architecture.anchor_count()).map(|i| [i as f32; 2]).collect();
+            let graph = graph(architecture, &CfgOptions { anchors: Some(anchors), ..options(3, 0.1, 416) });
+            let mut used: Vec<f32> =
+                graph.heads().flat_map(|(_, yolo)| &yolo.anchors).map(|anchor| anchor[0]).collect();
+            used.sort_by(f32::total_cmp);
+            assert_eq!(
+                used,
+                (1..=architecture.anchor_count()).map(|i| i as f32).collect::<Vec<_>>(),
+                "{architecture:?}"
+            );
         }
     }
 

@@ -87,7 +87,9 @@ fn descend(w: &mut Writer, channels: usize, fine: usize, coarse: usize) -> usize
     w.alternate(channels, 5)
 }
 
-pub(super) fn tiny(w: &mut Writer) {
+/// With the published anchors the fine head has those that it is published with, which leave out the smallest; with others its
+/// own half.
+pub(super) fn tiny(w: &mut Writer, published: bool) {
     w.conv(32, 3, 2);
     w.conv(64, 3, 2);
     w.conv(64, 3, 1);
@@ -106,7 +108,7 @@ pub(super) fn tiny(w: &mut Writer) {
     let up = w.upsample();
     w.route(&[up, fine]);
     w.conv(256, 3, 1);
-    w.head([1, 2, 3], head);
+    w.head(if published { [1, 2, 3] } else { [0, 1, 2] }, head);
 }
 
 /// Half of the map through two convolutions, joined, mixed, beside the whole map, pooled. Gives the mix.

@@ -149,6 +149,7 @@ impl Slim {
         if let Some(path) = &self.resume {
             let (folder, start, config) = RunFolder::open::<SlimOptions>(path, workers)?;
             let data = Data::read(&config.data, start.graph.classes(), term)?;
+            folder.name_classes(&data.train.names)?;
             return Ok((folder, start, config, data));
         }
         let mut options: SlimOptions = read_options(self.config.as_deref())?;

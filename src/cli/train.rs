@@ -200,6 +200,7 @@ impl Train {
             let (folder, start, config) = RunFolder::open(path, workers)?;
             let config: RunConfig<TrainOptions> = config;
             let data = Data::read(&config.data, start.graph.classes(), term)?;
+            folder.name_classes(&data.train.names)?;
             return Ok((folder, start, config, data));
         }
         let (options, start, data, data_path) = self.inputs(term, workers)?;

@@ -2,16 +2,17 @@
 
 use yoloslim_core::labels::Dataset;
 
-/// Tells data sets apart by the images' names and their labels: those to train on and those to measure on. Folders may
-/// lie elsewhere on each machine, so that only the names in them count.
+/// Tells data sets apart by their classes and the images' names, sizes and labels: those to train on and those to measure
+/// on. Folders may lie elsewhere on each machine, so that only the names in them count.
 #[must_use]
 pub fn fingerprint(train: &Dataset, val: Option<&Dataset>) -> String {
     let mut hasher = blake3::Hasher::new();
     for (split, dataset) in [("train", Some(train)), ("val", val)] {
-        hasher.update(format!("{split}\n").as_bytes());
+        hasher.update(format!("{split} {:?}\n", dataset.map(|dataset| &dataset.names)).as_bytes());
         for sample in dataset.iter().flat_map(|dataset| &dataset.samples) {
             let name = sample.image.file_name().unwrap_or_default().to_string_lossy();
-            hasher.update(format!("{name}\0{:?}\n", sample.objects).as_bytes());
+            let (width, height) = (sample.width, sample.height);
+            hasher.update(format!("{name}\0{width}x{height} {:?}\n", sample.objects).as_bytes());
         }
     }
     hasher.finalize().to_hex().to_string()

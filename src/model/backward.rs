@@ -159,7 +159,8 @@ impl TrainNet {
             Op::Convolution(c) => self.convolution_backward(layer, c, tape, &dout, maps, gradients),
             Op::MaxPool(p) => {
                 let to = self.gradient_to_write(layer, 0, tape, maps);
-                if let (Some((dx, fresh)), Some(argmax)) = (to, &saved.aside.argmax) {
+                if let Some((dx, fresh)) = to {
+                    let argmax = saved.aside.argmax.as_ref().expect("a pool is computed before its backward pass");
                     k::max_pool_backward(&kernels::pool_shape(p, from, count), argmax, &dout, dx, fresh);
                 }
             }

@@ -51,8 +51,12 @@ impl Fusion {
                 }
                 Op::Route { groups: 1, .. } if homes.len() > 1 => {
                     for home in homes.iter().filter_map(|home| home.layer()) {
+                        // Its input is given back with the last layer that reads it, which must not lie in between.
+                        let input = || program.home(graph.layers[home].inputs[0]).layer();
+                        let stays =
+                            || input().and_then(|i| program.last_reader(i)).is_none_or(|r| r <= home || r > layer);
                         fusion.done_elsewhere[home] |=
-                            readers[home] == 1 && matches!(graph.layers[home].op, Op::Upsample { .. });
+                            readers[home] == 1 && matches!(graph.layers[home].op, Op::Upsample { .. }) && stays();
                     }
                 }
                 _ => {}

@@ -155,6 +155,44 @@ mod tests {
     }
 
     #[test]
+    fn a_map_that_is_upsampled_on_the_way_lives_until_then_whoever_else_reads_it() {
+        let conv = "[convolutional]\nfilters=8\nsize=1\nactivation=leaky\n";
+        let more = "[upsample]\nstride=2\n[route]\nlayers=1\n";
+        for (between, routed) in [("", "2,0"), (more, "2,5,0")] {
+            let cfg = format!(
+                "[net]\nwidth=16\nheight=16\n{conv}[convolutional]\nfilters=8\nsize=3\nstride=2\npad=1\nactivation=leaky\n\
+                 [upsample]\nstride=2\n[route]\nlayers=1\n{conv}{between}[route]\nlayers={routed}\n\
+                 [convolutional]\nfilters=7\nsize=1\nactivation=linear\n[yolo]\nmask=0\nanchors=4,4\nclasses=2\n"
+            );
+            let network = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 3).unwrap();
+            let image = noise(3 * 256, 5);
+            let mut nhwc = vec![0.0; image.len()];
+            yoloslim_kernels::nchw_to_nhwc(1, 3, 16, 16, &image, &mut nhwc);
+            let heads: Vec<_> = Predictor::new(&network).heads(&nhwc, 1).iter().map(HeadMap::to_nchw).collect();
+            let oracle = yoloslim_core::reference::run(&network, &image);
+            assert!(yoloslim_core::prune::max_relative_difference(&oracle, &heads) < 1e-5);
+        }
+    }
+
+    #[test]
+    fn segments_change_nothing_where_a_head_reads_a_pool() {
+        let cfg = "[net]\nwidth=16\nheight=16\n\
+            [convolutional]\nbatch_normalize=1\nfilters=7\nsize=3\nstride=2\npad=1\nactivation=leaky\n\
+            [convolutional]\nfilters=7\nsize=1\nactivation=linear\n\
+            [maxpool]\nsize=2\nstride=1\n\
+            [yolo]\nmask=0\nanchors=8,8\nclasses=2\n\
+            [route]\nlayers=0\n\
+            [convolutional]\nbatch_normalize=1\nfilters=16\nsize=3\npad=1\nactivation=leaky\n\
+            [convolutional]\nfilters=7\nsize=1\nactivation=linear\n\
+            [yolo]\nmask=0\nanchors=8,8\nclasses=2\n";
+        let network = || Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 3).unwrap();
+        let expected = two_steps(network(), 1);
+        for segments in 2..=8 {
+            assert!(two_steps(network(), segments) == expected, "{segments} segments");
+        }
+    }
+
+    #[test]
     fn fused_layers_change_nothing_but_the_maps_that_are_written() {
         const RESIDUALS: &str = "[net]\nwidth=16\nheight=16\n\
             [convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\npad=1\nactivation=leaky\n\

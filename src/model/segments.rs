@@ -39,7 +39,10 @@ impl Segments {
         let mut inner = vec![false; graph.layers.len()];
         for (reader, layer) in graph.layers.iter().enumerate() {
             for read in program.read_by(graph, reader).into_iter().filter(|read| segment(*read) == segment(reader)) {
-                inner[read] |= !matches!(layer.op, Op::Yolo(_)) || keeps_before(&graph.layers[read].op);
+                let read_op = &graph.layers[read].op;
+                let passes_on = matches!(layer.op, Op::Yolo(_));
+                // What a pool keeps for its backward pass comes with its output.
+                inner[read] |= !passes_on || keeps_before(read_op) || matches!(read_op, Op::MaxPool(_));
             }
         }
         Self { cheap: cheap.collect(), ranges, crosses, inner }

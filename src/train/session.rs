@@ -98,7 +98,15 @@ impl<'a> Session<'a> {
         let network = self.standing.of(self.trainer.averaged_network(), observe)?;
         let mut evaluation = None;
         if self.options.validates_after(epoch) {
-            let measured = validate(&network)?;
+            let measured = match validate(&network) {
+                Ok(measured) => measured,
+                Err(error) => {
+                    // What was learnt stays: resumed, the epoch has nothing left but to be measured.
+                    self.progress.under_way = Some(so_far);
+                    self.write_checkpoint()?;
+                    return Err(error);
+                }
+            };
             (record.map, record.map50) = (measured.map, measured.map50);
             evaluation = Some(measured);
         }

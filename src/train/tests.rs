@@ -137,6 +137,21 @@ fn a_run_that_was_stopped_goes_on_to_the_same_bits_with_any_number_of_threads() 
     }
 }
 
+#[test]
+fn an_epoch_that_could_not_be_measured_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    synthetic::generate(folder.path(), 1, 6, 1, 96).unwrap();
+    let dataset = labels::load(&folder.path().join("data.yaml"), &Split::Train).unwrap();
+    let options = TrainOptions { epochs: 1, batch: 4, ..TrainOptions::default() };
+    let [whole, stopped] = ["whole", "stopped"].map(|run| folder.path().join(run));
+    [&whole, &stopped].into_iter().for_each(|run| std::fs::create_dir(run).unwrap());
+    let expected = train(&dataset, &whole, &options, 1, Stop::Nothing).unwrap();
+    assert!(train(&dataset, &stopped, &options, 1, Stop::Validation(1)).is_err());
+    // There is nothing left to learn, so that no image is missed.
+    std::fs::remove_dir_all(folder.path().join("images/train")).unwrap();
+    assert_eq!(train(&dataset, &stopped, &options, 1, Stop::Nothing).unwrap().network, expected.network);
+}
+
 fn gammas_of(network: &Network) -> impl Iterator<Item = f32> + '_ {
     let norms = network.graph.convolutions().filter_map(|(layer, _)| network.conv(layer).norm.as_ref());
     norms.flat_map(|norm| norm.gamma.iter().copied())

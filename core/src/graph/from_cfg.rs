@@ -301,6 +301,14 @@ mod tests {
     }
 
     #[test]
+    fn what_darknet_takes_for_granted_is() {
+        let of = |layer: &str| graph(&format!("[convolutional]\nfilters=4\n{layer}")).unwrap().layers.pop().unwrap();
+        assert_eq!(of("[dropout]\n").op, Op::Dropout { probability: 0.2 });
+        let Op::Convolution(c) = of("[convolutional]\nsize=1\npadding=1\ndilation=2\ncbn=1\n").op else { panic!() };
+        assert_eq!((c.dilation, c.pad, c.batch_normalize), (1, 1, true));
+    }
+
+    #[test]
     fn what_cannot_be_computed_is_refused_with_place_and_fix() {
         let cases = [
             ("[lstm]\n", "4 [lstm] #0: the layer kind [lstm] is not supported; use only"),
@@ -335,6 +343,8 @@ mod tests {
                 "[convolutional]\nfilters=6\n[convolutional]\nfilters=4\n[sam]\nfrom=0\n",
                 "the layer before is 64x32x4 and that of from 64x32x6 (width x height x channels); join maps",
             ),
+            ("[reorg]\nstride=2\nreverse=1\n", "reverse"),
+            ("[convolutional]\nstretch=1\n", "stretch"),
             ("[dropout]\nprobability=1\n", "probability=1; give probability 0 or more, and less than 1"),
         ];
         for (layers, wanted) in cases {

@@ -19,7 +19,12 @@ pub(super) fn read(b: &Builder) -> Result<(Op, Vec<Source>)> {
         "upsample" => before(upsample(b)?),
         "avgpool" | "avg" => before(Op::AveragePool),
         "dropout" => before(dropout(b)?),
-        "reorg" => before(Op::Reorg { stride: positive(b, "stride", 1)? }),
+        "reorg" => {
+            for key in ["reverse", "flatten", "extra"] {
+                refuse_unless(b, key, 0)?;
+            }
+            before(Op::Reorg { stride: positive(b, "stride", 1)? })
+        }
         "yolo" => before(Op::Yolo(yolo(b)?)),
         "route" => route(b)?,
         "shortcut" => shortcut(b)?,
@@ -37,12 +42,25 @@ pub(super) fn read(b: &Builder) -> Result<(Op, Vec<Source>)> {
 }
 
 fn convolution(b: &Builder) -> Result<Convolution> {
-    for key in ["antialiasing", "binary", "xnor", "deform", "share_index", "assisted_excitation", "rotate", "sway"] {
+    for key in [
+        "antialiasing",
+        "binary",
+        "xnor",
+        "deform",
+        "share_index",
+        "assisted_excitation",
+        "rotate",
+        "sway",
+        "stretch",
+        "stretch_sway",
+    ] {
         refuse_unless(b, key, 0)?;
     }
     let s = b.section;
     let stride = positive(b, "stride", 1)?;
     let (size, dilation) = (positive(b, "size", 1)?, positive(b, "dilation", 1)?);
+    // Darknet knows none for single pixels.
+    let dilation = if size == 1 { 1 } else { dilation };
     let padding = if s.number_or("pad", 0i64)? != 0 { size / 2 } else { padding(b, 0)? };
     let convolution = Convolution {
         filters: positive(b, "filters", 1)?,
@@ -52,7 +70,8 @@ fn convolution(b: &Builder) -> Result<Convolution> {
         pad: padding * dilation,
         dilation,
         groups: positive(b, "groups", 1)?,
-        batch_normalize: s.number_or("batch_normalize", 0i64)? != 0,
+        // Normalisation over several batches (cbn) has the numbers and the inference of the plain one.
+        batch_normalize: s.number_or("batch_normalize", 0i64)? != 0 || s.number_or("cbn", 0i64)? != 0,
         activation: activation(b, Activation::Logistic)?,
     };
     let channels = b.graph.shape(b.previous()).channels;
@@ -80,7 +99,7 @@ fn max_pool(b: &Builder) -> Result<MaxPool> {
 }
 
 fn dropout(b: &Builder) -> Result<Op> {
-    match b.section.number_or("probability", 0.5)? {
+    match b.section.number_or("probability", 0.2)? {
         probability if (0.0..1.0).contains(&probability) => Ok(Op::Dropout { probability }),
         probability => {
             Err(b.error(format!("probability={probability}")).fix("give probability 0 or more, and less than 1"))

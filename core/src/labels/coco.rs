@@ -182,17 +182,28 @@ fn image_folders(path: &Path, split: &Split) -> Vec<PathBuf> {
     roots.iter().cloned().chain(named).filter(|folder| folder.is_dir() || *folder == beside).collect()
 }
 
-/// The JSON file of a split in a COCO folder: in it or its `annotations`, `instances_` files first.
+/// The JSON file of a split in a COCO folder: in it or its `annotations`, `instances_` files first. None in a folder of
+/// another kind.
+///
+/// # Errors
+/// A folder with files of other splits alone.
 pub(super) fn file_of(folder: &Path, split: &Split) -> Result<Option<PathBuf>> {
     let places = [folder.join("annotations"), folder.to_owned()];
-    let mut found = Vec::new();
+    let mut files = Vec::new();
     for place in places.iter().filter(|place| place.is_dir()) {
-        let named = |path: &Path| path.file_name().and_then(|n| n.to_str()).is_some_and(|name| split.is_in(name));
-        let json = |path: &PathBuf| path.extension().is_some_and(|e| e == "json") && named(path);
-        found.extend(image_files::entries(place)?.into_iter().filter(json));
+        files.extend(image_files::entries(place)?.into_iter().filter(|p| p.extension().is_some_and(|e| e == "json")));
     }
-    let instances = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("instances"));
-    Ok(found.iter().find(|path| instances(path)).or(found.first()).cloned())
+    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let instances = |path: &&PathBuf| name(path).starts_with("instances");
+    let found: Vec<&PathBuf> = files.iter().filter(|path| split.is_in(&name(path))).collect();
+    let best = found.iter().copied().find(instances).or(found.first().copied()).cloned();
+    let of_any = |path: &&PathBuf| [Split::Train, Split::Val, Split::Test].iter().any(|split| split.is_in(&name(path)));
+    let others: Vec<String> = files.iter().filter(instances).filter(of_any).map(name).collect();
+    if best.is_none() && !others.is_empty() {
+        return Err(Error::at(folder.display(), format!("no file in it is of the split `{split}`"))
+            .fix(format!("choose that of {}", others.join(" or "))));
+    }
+    Ok(best)
 }
 
 #[cfg(test)]
@@ -241,6 +252,25 @@ mod tests {
             assert!(message.contains("whole number") && message.contains("at line"), "{message}");
             assert!(message.ends_with("; correct the value that ends there"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_folder_without_the_split_that_is_asked_for_tells_which_it_has() {
+        let folder = Folder::new();
+        let val = folder.text("annotations/instances_val2017.json", "{}");
+        folder.text("annotations/captions_val2017.json", "{}");
+        let file = |name: &str| file_of(&folder.path(""), &name.parse().unwrap());
+        for name in ["val", "val2017"] {
+            assert_eq!(file(name), Ok(Some(val.clone())));
+        }
+        for name in ["test", "val2014"] {
+            let message = file(name).unwrap_err().to_string();
+            let wanted = format!("no file in it is of the split `{name}`; choose that of instances_val2017.json");
+            assert!(message.ends_with(&wanted), "{message}");
+        }
+        assert!(file_of(&folder.path("annotations"), &Split::Train).is_err());
+        folder.text("other/notes.json", "{}");
+        assert_eq!(file_of(&folder.path("other"), &Split::Train), Ok(None));
     }
 
     #[test]

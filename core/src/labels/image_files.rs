@@ -1,7 +1,11 @@
 //! Image files: where they are and how large.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufReader, Seek};
 use std::path::{Path, PathBuf};
+
+use imagesize::{ImageError, ImageType};
 
 use crate::{Error, Result, files};
 
@@ -162,8 +166,16 @@ fn read_sizes(images: &[PathBuf]) -> Vec<Result<(usize, usize)>> {
 
 fn size(image: &Path) -> Result<(usize, usize)> {
     let fix = "replace the file or take it off the list";
-    let size = imagesize::size(image)
-        .map_err(|e| Error::at(image.display(), format!("cannot read the image's header: {e}")).fix(fix))?;
+    let unreadable = |e| Error::at(image.display(), format!("cannot read the image's header: {e}")).fix(fix);
+    let mut header = BufReader::new(File::open(image).map_err(|e| unreadable(e.into()))?);
+    let kind = imagesize::reader_type(&mut header).map_err(unreadable)?;
+    // A name says nothing: browsers save WebP as .jpg.
+    if !matches!(kind, ImageType::Jpeg | ImageType::Png | ImageType::Bmp) {
+        let cause = format!("this is a {kind:?} file, whatever its name says, and only JPEG, PNG and BMP are read");
+        return Err(Error::at(image.display(), cause).fix("convert it or take it off the list"));
+    }
+    let size = header.rewind().map_err(ImageError::from).and_then(|()| imagesize::reader_size(&mut header));
+    let size = size.map_err(unreadable)?;
     if size.width == 0 || size.height == 0 {
         return Err(Error::at(image.display(), "the image has no pixels").fix(fix));
     }
@@ -256,5 +268,8 @@ mod tests {
         let broken = folder.text("a.jpg", "not an image");
         let message = sizes(&[broken], Path::new("list.txt")).unwrap_err().to_string();
         assert!(message.contains("a.jpg: cannot read the image's header"), "{message}");
+        let renamed = folder.write("b.jpg", b"RIFF\x24\0\0\0WEBPVP8 \x18\0\0\0\x30\x01\0\x9d\x01\x2a\x08\0\x08\0\0\0");
+        let message = sizes(&[renamed], Path::new("list.txt")).unwrap_err().to_string();
+        assert!(message.contains("b.jpg: this is a Webp file, whatever its name says"), "{message}");
     }
 }

@@ -31,9 +31,12 @@ impl Split {
         }
     }
 
-    /// Whether `name` has one of the spellings as a word: `VisDrone2019-DET-val` and `instances_val2017.json` do.
+    /// Whether `name` has one of the spellings as a word: `VisDrone2019-DET-val` and `instances_val2017.json` do; and the
+    /// latter has the split `val2017`.
     pub(super) fn is_in(&self, name: &str) -> bool {
-        words(name).any(|(_, word)| self.spellings().iter().any(|spelling| word.eq_ignore_ascii_case(spelling)))
+        let named = |part: &str| matches!(self, Self::Named(split) if part.eq_ignore_ascii_case(split));
+        name.split(['_', '-', '.']).any(named)
+            || words(name).any(|(_, word)| self.spellings().iter().any(|spelling| word.eq_ignore_ascii_case(spelling)))
     }
 
     /// The file or folder of this split beside `path`, which is that of some split: where its name has another

@@ -19,7 +19,9 @@ struct Annotation {
 
 #[derive(Deserialize)]
 struct Size {
+    #[serde(default)]
     width: String,
+    #[serde(default)]
     height: String,
 }
 
@@ -85,6 +87,11 @@ fn ids(folder: &Path, split: &Split) -> Result<Vec<String>> {
     let list = list.ok_or_else(|| missing_list(&lists, split))?;
     let text = files::read_text(&list)?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    // VOC's lists of a class say of each image whether it shows one.
+    if lines.clone().all(|line| matches!(line.rsplit_once(char::is_whitespace), Some((_, "1" | "0" | "-1")))) {
+        return Err(Error::at(list.display(), "this list tells which images show a class, and is no split")
+            .fix("choose a list with one image name a line, train or val say"));
+    }
     let id = |line: &str| if image_files::is_image(Path::new(line)) { stem(Path::new(line)) } else { line.to_owned() };
     Ok(lines.map(id).collect())
 }
@@ -134,9 +141,17 @@ fn parse(file: &Path) -> Result<Annotation> {
 /// The image of every id; where it would be when there is none.
 fn images(folder: &Path, ids: &[String]) -> Result<Vec<PathBuf>> {
     let folder = folder.join("JPEGImages");
-    let paths = image_files::entries(&folder)?.into_iter().filter(|path| image_files::is_image(path));
-    let by_id: HashMap<String, PathBuf> = paths.map(|path| (stem(&path), path)).collect();
-    Ok(ids.iter().map(|id| by_id.get(id).cloned().unwrap_or_else(|| folder.join(format!("{id}.jpg")))).collect())
+    let mut by_id: HashMap<String, Vec<PathBuf>> = HashMap::new();
+    for path in image_files::entries(&folder)?.into_iter().filter(|path| image_files::is_image(path)) {
+        by_id.entry(stem(&path)).or_default().push(path);
+    }
+    let image = |id: &String| match by_id.get(id).map(Vec::as_slice) {
+        None | Some([]) => Ok(folder.join(format!("{id}.jpg"))),
+        Some([image]) => Ok(image.clone()),
+        Some([first, second, ..]) => Err(Error::at(first.display(), format!("{} has the same name", second.display()))
+            .fix("take away the one that was not labelled")),
+    };
+    ids.iter().map(image).collect()
 }
 
 fn objects(
@@ -259,6 +274,26 @@ mod tests {
         let message = load(&folder.path(""), &Split::Test).unwrap_err().to_string();
         assert!(message.contains("Main/test.txt: the list of this split is missing"), "{message}");
         assert!(message.contains("or choose one of: train"), "{message}");
+        let folder = set(&object("dog", ["10", "20", "30", "40"]));
+        folder.text("ImageSets/Main/dog_train.txt", "a  1\nb -1\n");
+        let message = load(&folder.path(""), &Split::Named("dog_train".to_owned())).unwrap_err().to_string();
+        assert!(message.contains("dog_train.txt: this list tells which images show a class"), "{message}");
+        folder.image("JPEGImages/a.jpg", 100, 50);
+        let message = load(&folder.path(""), &Split::Train).unwrap_err().to_string();
+        assert!(
+            message.contains("a.png has the same name") || message.contains("a.jpg has the same name"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn an_annotation_may_say_nothing_of_the_size() {
+        for size in ["<size/>", "<size><width></width></size>", ""] {
+            let labelled = object("dog", ["10", "20", "30", "40"]);
+            let folder = set(&labelled);
+            folder.text("Annotations/a.xml", &format!("<annotation>{size}{labelled}</annotation>"));
+            assert_eq!(load(&folder.path(""), &Split::Train).unwrap().samples[0].objects.len(), 1, "{size}");
+        }
     }
 
     #[test]

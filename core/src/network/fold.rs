@@ -16,7 +16,11 @@ impl Network {
             if let Op::Convolution(c) = &mut folded.graph.layers[layer].op {
                 c.batch_normalize = false;
             }
-            folded.cfg.layer_mut(layer).set("batch_normalize", 0);
+            let section = folded.cfg.layer_mut(layer);
+            section.set("batch_normalize", 0);
+            if section.get("cbn").is_some() {
+                section.set("cbn", 0);
+            }
         }
         folded
     }

@@ -151,7 +151,8 @@ fn other_classes(graph: &Graph, floats: usize) -> Option<usize> {
     let (mut body, mut per_class) = (expected(graph), 0);
     for (conv, anchors) in head_convolutions(graph) {
         let weights = empty[conv].as_ref()?;
-        body -= weights.len();
+        // Where two heads read one convolution its filters can't be told apart by head.
+        body = body.checked_sub(weights.len())?;
         per_class += anchors * (weights.len() / weights.bias.len());
     }
     let heads = floats.checked_sub(body)?;
@@ -208,6 +209,17 @@ mod tests {
         assert_eq!(loaded.network.weights[0], old.weights[0]);
         assert_eq!(loaded.network.weights[4], old.weights[4]);
         assert_eq!(loaded.network.conv(1).bias, [0.0, 0.0, 0.0, 0.0, -4.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn two_heads_of_one_convolution_are_not_told_apart_by_their_classes() {
+        let head = "[yolo]\nmask=0\nanchors=4,4\nclasses=2\n";
+        let text = format!("[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=7\nactivation=linear\n{head}{head}");
+        let network = Network::initialise(Cfg::parse(text.as_bytes()).unwrap(), 1).unwrap();
+        let mut longer = file(&network);
+        longer.values.extend([0.0; 4]);
+        let message = Network::from_parts(network.cfg.clone(), network.graph, &longer).unwrap_err().to_string();
+        assert!(message.contains("4 floats are left"), "{message}");
     }
 
     #[test]
