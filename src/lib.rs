@@ -30,7 +30,7 @@
 //! # Ok::<(), yoloslim::core::Error>(())
 //! ```
 //!
-//! The example `slim_a_net` trains and slims a net in thirty lines: `cargo run --release --example slim_a_net`.
+//! The example `slim_a_net` trains and slims a net in twenty lines: `cargo run --release --example slim_a_net`.
 
 #![forbid(unsafe_code)]
 

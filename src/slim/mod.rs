@@ -1,6 +1,7 @@
 //! The whole pipeline: baseline, sparsity, prune, fine-tune; each stage's network and record are kept, and a run
 //! that was stopped goes on where it was.
 
+mod alone;
 mod floor;
 mod options;
 mod pictures;
@@ -15,6 +16,7 @@ use yoloslim_core::prune::{PruneOptions, PrunePlan};
 use yoloslim_core::record::{EpochRecord, RECORD, RunRecord};
 use yoloslim_core::{Network, Result, prune};
 
+pub use alone::slim_alone;
 use floor::Standing;
 pub use options::SlimOptions;
 use pictures::compare;
@@ -79,7 +81,8 @@ pub enum Progress<'a> {
     Warning(&'a str),
 }
 
-type Observer<'o> = dyn FnMut(Progress) + 'o;
+/// Whoever is told how a pipeline goes on.
+pub type Observer<'o> = dyn FnMut(Progress) + 'o;
 
 /// A stage's outcome.
 struct Outcome {

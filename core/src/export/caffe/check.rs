@@ -136,7 +136,8 @@ fn outputs(options: &CaffeOptions, written: &Written, add: &mut Add) {
         );
         add("net", Severity::Refused, cause, "use fewer grouped routes");
     } else if !written.unused.is_empty() {
-        let fix = if options.uneven_pool == UnevenPool::Slice {
+        let of_pools = written.unused.iter().any(|blob| blob.starts_with("pool"));
+        let fix = if of_pools && options.uneven_pool == UnevenPool::Slice {
             "ignore them; a pool's go away with --uneven-pool convolution where as many rows as columns are cut off"
         } else {
             "ignore them"
