@@ -258,7 +258,8 @@ mod tests {
         let indented =
             joined.lines().filter(|l| l.starts_with("    yoloslim ")).map(|l| l.split(" # ").next().unwrap_or(l));
         let quoted = joined.split('`').skip(1).step_by(2).filter(|words| words.starts_with("yoloslim "));
-        let whole = |line: &&str| !line.contains("..") && !line.contains('|') && !is_a_name(line);
+        let is_left_out = |word: &str| word.ends_with("..") && !word.ends_with("/..");
+        let whole = |line: &&str| !line.split(' ').any(is_left_out) && !line.contains(['|', '$']) && !is_a_name(line);
         indented.chain(quoted).filter(whole).map(str::to_owned).collect()
     }
 
