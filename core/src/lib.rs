@@ -37,6 +37,8 @@ pub mod prune;
 pub mod quant;
 pub mod record;
 pub mod reference;
+#[cfg(test)]
+mod shared_files;
 
 pub use error::{Error, Result};
 pub use network::Network;

@@ -186,9 +186,14 @@ pub fn json<S: AsRef<str>>(args: &[S]) -> serde_json::Value {
     serde_json::from_str(&stdout(&args)).unwrap()
 }
 
-/// The files of the folder `shared` beside the checkout, none with a message where it isn't there.
+/// The files of the shared real data, in `YOLOSLIM_SHARED` or `../shared` beside the checkout, none with a message where they
+/// are not there.
+///
+/// # Panics
+/// If there are none and `YOLOSLIM_REQUIRE_SHARED` is set.
 pub fn shared(folders: &[&str], extension: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let root = std::env::var_os("YOLOSLIM_SHARED").map_or_else(beside, PathBuf::from);
     let mut files: Vec<PathBuf> = folders
         .iter()
         .filter_map(|folder| std::fs::read_dir(root.join(folder)).ok())
@@ -197,6 +202,7 @@ pub fn shared(folders: &[&str], extension: &str) -> Vec<PathBuf> {
         .filter(|path| path.extension().is_some_and(|e| e == extension))
         .collect();
     if files.is_empty() {
+        assert!(std::env::var_os("YOLOSLIM_REQUIRE_SHARED").is_none(), "{} has no .{extension}", root.display());
         eprintln!("skipped: {} has no .{extension} in {folders:?}", root.display());
     }
     files.sort();

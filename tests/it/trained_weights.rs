@@ -1,6 +1,6 @@
 //! Rounding on trained weights, which are not as well-behaved as random ones.
 
-use std::path::Path;
+use crate::fixtures::shared;
 
 use yoloslim::model::Predictor;
 use yoloslim_core::Network;
@@ -54,13 +54,9 @@ fn largest_difference(network: &Network) -> f64 {
 
 #[test]
 fn transformed_tiles_round_little_on_trained_weights() {
-    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/weights");
-    let [cfg, file] = ["cfg", "weights"].map(|kind| weights.join(format!("yolov3-tiny.{kind}")));
-    if !file.exists() {
-        eprintln!("skipped: no {}", file.display());
-        return;
-    }
-    let worst = largest_difference(&Network::read(&cfg, &file).unwrap());
+    let files = shared(&["weights"], "weights");
+    let Some(weights) = files.iter().find(|file| file.ends_with("yolov3-tiny.weights")) else { return };
+    let worst = largest_difference(&Network::read(&weights.with_extension("cfg"), weights).unwrap());
     eprintln!("yolov3-tiny: {worst:.1e} of a layer's largest value");
     assert!(worst > 0.0, "some layer is computed on transformed tiles");
     assert!(worst < 1e-5, "{worst:e}");

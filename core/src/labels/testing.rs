@@ -1,6 +1,8 @@
 //! A folder of made-up images and label files for tests.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+pub(super) use crate::shared_files::shared;
 
 /// A temporary folder that goes when the test ends.
 pub(super) struct Folder(tempfile::TempDir);
@@ -34,16 +36,4 @@ impl Folder {
         std::fs::write(&path, bytes).unwrap();
         path
     }
-}
-
-/// A file or folder of the shared real data, where it is present: `YOLOSLIM_SHARED` or `../shared` beside the
-/// workspace.
-pub(super) fn shared(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let path = std::env::var_os("YOLOSLIM_SHARED").map_or_else(beside, PathBuf::from).join(name);
-    if !path.exists() {
-        eprintln!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
 }

@@ -1,7 +1,5 @@
 //! The files that people prune. They are looked for in `$YOLOSLIM_SHARED`, else beside the repository.
 
-use std::path::{Path, PathBuf};
-
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
@@ -13,18 +11,8 @@ use crate::prune::{
     Cost, Criterion, Evidence, Groups, Join, PROOF_TOLERANCE, PruneOptions, Target, apply, max_relative_difference,
     plan,
 };
+use crate::shared_files::shared;
 use crate::{Network, files, reference};
-
-/// A shared file, unless it is not there.
-fn shared(name: &str) -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let path = std::env::var_os("YOLOSLIM_SHARED").map_or(beside, PathBuf::from).join(name);
-    if !path.exists() {
-        eprintln!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 /// The net at 32 by 32 pixels, where the oracle takes seconds.
 fn small(mut network: Network) -> Network {
