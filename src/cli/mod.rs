@@ -1,4 +1,4 @@
-//! The command line: one file a sub-command.
+//! The command line: a file a sub-command and a file a group of options.
 
 mod anchors;
 mod bench;

@@ -170,7 +170,7 @@ impl Quantize {
         let mut found = self.choose(&levers, &network, &sensitivity, &data, term)?;
         works.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         let after = self.simulated_accuracy(&found.quantised, &data, term)?;
-        let tuned = self.fine_tune(&network, &calibrated.network, &mut found.quantised, &data, folder.path(), term)?;
+        let tuned = self.fine_tune(&network, &calibrated.network, &mut found, &data, folder.path(), term)?;
 
         let outcome = Outcome { images: paths.len(), before, after, tuned, sensitivity };
         let report = Report::new(&options, &found, outcome);
@@ -298,14 +298,20 @@ impl Quantize {
         &self,
         network: &Network,
         teacher: &Network,
-        quantised: &mut Quantised,
+        found: &mut Found,
         data: &Data,
         folder: &Path,
         term: Term,
     ) -> Result<Option<FineTuning>> {
         let Some(epochs) = self.fine_tune_epochs else { return Ok(None) };
-        let judge = Judge::new(&data.train, JUDGE_IMAGES);
-        let lost = judge.accuracy(network)? - judge.accuracy_of(network, quantised.simulation())?;
+        let quantised = &mut found.quantised;
+        let lost = match found.lost {
+            Some(lost) => lost,
+            None => {
+                let judge = Judge::new(&data.train, JUDGE_IMAGES);
+                judge.accuracy(network)? - judge.accuracy_of(network, quantised.simulation())?
+            }
+        };
         if lost <= MOST_LOST {
             let points = lost * 100.0;
             term.note(format!("{points:.1} points of mAP@0.5 are lost on training images: fine-tuning is left out"));

@@ -14,7 +14,7 @@ use super::image::Rgb;
 use super::placement::{Keep, Placement};
 use super::resample::Rect;
 
-/// The bars of [`super::letterbox::GREY`] in bytes, so that training sees the grey that inference will.
+/// The bars of [`super::letterbox::GREY`] in bytes, as near as they come: 0.502.
 const GREY: [u8; 3] = [128; 3];
 
 /// A data set's samples with their images, and the canvas they are put on.

@@ -37,6 +37,8 @@ pub struct Found {
     pub quantised: Quantised,
     /// How it was quantised.
     pub setting: Setting,
+    /// What accuracy it loses; none where nothing was tried.
+    pub lost: Option<f64>,
     /// All that was tried, in order.
     pub trials: Vec<Trial>,
 }
@@ -67,7 +69,7 @@ impl Levers<'_> {
     /// If there is no setting.
     pub fn plain(&self) -> Result<Found> {
         let setting = self.settings[0];
-        Ok(Found { quantised: self.quantise(setting, self.always)?, setting, trials: Vec::new() })
+        Ok(Found { quantised: self.quantise(setting, self.always)?, setting, lost: None, trials: Vec::new() })
     }
 
     /// The first setting that loses little enough by `loss`; if none does, the one that loses least, with as few of the
@@ -94,7 +96,7 @@ impl Levers<'_> {
         for setting in self.settings {
             let (quantised, lost) = measure(*setting, self.always)?;
             if lost <= self.most {
-                return Ok(Found { quantised, setting: *setting, trials });
+                return Ok(Found { quantised, setting: *setting, lost: Some(lost), trials });
             }
             if best.is_none_or(|(_, least)| lost < least) {
                 best = Some((*setting, lost));
@@ -102,11 +104,23 @@ impl Levers<'_> {
         }
         let (setting, least) = best.expect("there is a setting");
         let table = sensitivity(&self.calibrated.by(setting.calibration))?;
+        // The last net that loses little enough is the one that is found, and need not be made again.
+        let mut last: Option<(BTreeSet<usize>, Quantised, f64)> = None;
         let float = high_precision(self.always, &table, self.most, &mut |float| {
-            // Known already.
-            if float == self.always { Ok(least) } else { Ok(measure(setting, float)?.1) }
+            if float == self.always {
+                return Ok(least);
+            }
+            let (quantised, lost) = measure(setting, float)?;
+            if lost <= self.most || last.is_none() {
+                last = Some((float.clone(), quantised, lost));
+            }
+            Ok(lost)
         })?;
-        Ok(Found { quantised: self.quantise(setting, &float)?, setting, trials })
+        let (quantised, lost) = match last.filter(|(layers, ..)| *layers == float) {
+            Some((_, quantised, lost)) => (quantised, Some(lost)),
+            None => (self.quantise(setting, &float)?, (float == *self.always).then_some(least)),
+        };
+        Ok(Found { quantised, setting, lost, trials })
     }
 
     fn quantise(&self, setting: Setting, float: &BTreeSet<usize>) -> Result<Quantised> {
@@ -176,6 +190,7 @@ mod tests {
             levers.search(&mut loss, &mut sensitivity).unwrap()
         };
         let first = searched([0.01, 0.0, 0.0], 0.0);
+        assert_eq!((first.lost, searched([0.02, 0.005, 0.0], 0.0).lost), (Some(0.01), Some(0.005)));
         assert!(first.setting == SETTINGS[0] && first.trials.len() == 1 && first.quantised.network == network.folded());
         let second = searched([0.02, 0.005, 0.0], 0.0);
         assert!(second.setting == SETTINGS[1] && second.trials.len() == 2);
@@ -184,5 +199,6 @@ mod tests {
         assert_eq!((layers.setting, layers.trials.len()), (SETTINGS[1], 4));
         assert_eq!(layers.quantised.quantisation.float_layers, BTreeSet::from([1, 2]));
         assert_eq!(layers.trials[3].float_layers, 2);
+        assert!((layers.lost.unwrap() - 0.01).abs() < 1e-9, "{:?}", layers.lost);
     }
 }

@@ -1,4 +1,4 @@
-//! What the whole pipeline is told: `slim.toml`.
+//! What the whole pipeline is told; of a run, a part of its `config.toml`.
 
 use std::borrow::Cow;
 

@@ -7,6 +7,7 @@ mod endings;
 mod exports;
 mod file_names;
 mod fixtures;
+mod kernels;
 mod quantize;
 mod runs;
 mod trained_weights;

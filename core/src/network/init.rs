@@ -10,7 +10,7 @@ use crate::darknet::{Cfg, Header};
 use crate::graph::Graph;
 
 /// Objectness starts at sigmoid(-4) = 1.8 %, near the share of cells that hold something, so that the first
-/// steps are not spent on unlearning background (reference: training.md, Lin et al. 2017 'focal loss' section 4.1).
+/// steps are not spent on unlearning background (Lin et al. 2017, 'Focal Loss', section 4.1).
 const OBJECTNESS_BIAS: f32 = -4.0;
 
 impl Network {

@@ -1,4 +1,4 @@
-//! The logarithmic 8-bit grid of HiSilicon's NNIE, one a tensor (reference: export.md, from MQBench's NNIE quantiser).
+//! The logarithmic 8-bit grid of HiSilicon's NNIE, one a tensor (as MQBench's NNIE quantiser has it).
 
 use std::sync::LazyLock;
 

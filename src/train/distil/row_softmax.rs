@@ -1,5 +1,4 @@
-//! Softmax over an anchor's outputs, as pruning projects have it (reference: training.md, 'Distillation', the two
-//! losses of T). For comparison: independent logits are no distribution, and background cells outnumber the others.
+//! Softmax over an anchor's outputs at a temperature, as pruning projects have it, in two forms. For comparison: independent logits are no distribution, and background cells outnumber the others.
 
 use serde::{Deserialize, Serialize};
 

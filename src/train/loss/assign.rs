@@ -1,4 +1,4 @@
-//! Which cells and anchors answer for which truth (reference: training.md, 'Assignment').
+//! Which cells and anchors answer for which truth (by the shape of anchors, as the field's PyTorch code has it).
 
 use yoloslim_core::graph::Yolo;
 

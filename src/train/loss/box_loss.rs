@@ -26,7 +26,7 @@ pub(in crate::train) struct Centred<T> {
     pub h: T,
 }
 
-/// The box that raw outputs describe, relative to its cell's corner (reference: darknet.md, 'decoding').
+/// The box that raw outputs describe, relative to its cell's corner (Darknet's `get_yolo_box`).
 pub(in crate::train) fn decode(raw: [f64; 4], anchor: [f64; 2], scale: f64, new_coords: bool) -> Centred<Dual> {
     let [tx, ty, tw, th] = std::array::from_fn(|i| Dual::variable(raw[i], i));
     let offset = |t: Dual| (if new_coords { t } else { t.logistic() }) * scale - (scale - 1.0) / 2.0;

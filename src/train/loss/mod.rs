@@ -1,4 +1,4 @@
-//! The YOLOv3 loss and its gradient with respect to the raw head maps (reference: training.md, 'Loss').
+//! The YOLOv3 loss and its gradient with respect to the raw head maps (Redmon and Farhadi 2018, section 2, with the box losses of since).
 
 mod assign;
 mod box_loss;

@@ -1,5 +1,5 @@
 //! Sparsity training: a penalty on the BN gammas that draws the channels to be pruned to zero (Liu et al. 2017,
-//! 'Network Slimming'; strategies by reference/pruning.md).
+//! 'Network Slimming'; decay and protect as the channel-and-layer-pruning project has them; Zhuang et al. 2020, polarization).
 
 mod auto;
 mod strategy;

@@ -1,5 +1,5 @@
 //! A chip that computes with an array of multiply-add units: each cycle it takes some input channels, output channels
-//! and columns at once, and everything goes through one memory bus (reference: export.md, 'Latency').
+//! and columns at once, and everything goes through one memory bus.
 
 use serde::{Deserialize, Serialize};
 
