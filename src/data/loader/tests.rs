@@ -169,12 +169,17 @@ fn a_damaged_image_is_an_error_at_its_place() {
 fn an_epoch_may_be_left_at_any_time() {
     let folder = tempfile::tempdir().unwrap();
     let loader = Loader::new(&dataset(folder.path(), 9), LoaderOptions { batch: 1, ..options() }).unwrap();
-    for taken in 0..4 {
-        let mut epoch = loader.epoch(0, 0);
-        for _ in 0..taken {
-            epoch.next().unwrap().unwrap();
+    let (sender, left) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for taken in 0..4 {
+            let mut epoch = loader.epoch(0, 0);
+            for _ in 0..taken {
+                epoch.next().unwrap().unwrap();
+            }
         }
-    }
+        sender.send(()).unwrap();
+    });
+    left.recv_timeout(std::time::Duration::from_secs(60)).expect("no thread of the loader waits for ever");
 }
 
 #[test]
