@@ -234,6 +234,11 @@ fn a_cfg_says_how_it_is_trained_and_patience_ends_it_early() {
     let record = RunRecord::read(&scene.path("run/record.json")).unwrap();
     let epochs = &record.stages[0].epochs;
     assert!(epochs.len() < 40 && epochs.len() >= 4, "{} epochs", epochs.len());
+    // An update stays one of as many images.
+    let small = scene.arg("small");
+    stdout(&["train", &cfg, "--data", &data, "-o", &small, "--hyp", "cfg", "--batch", "1", "--epochs", "1"]);
+    let text = std::fs::read_to_string(scene.path("small/config.toml")).unwrap();
+    assert!(["batch = 1", "accumulate = 4", "epochs = 1"].iter().all(|option| text.contains(option)), "{text}");
 }
 
 #[test]
