@@ -63,7 +63,9 @@ def chart(series, label):
     out.append(f'<text x="16" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 16 {HEIGHT / 2})">mAP@0.5</text>')
     for number, (name, line) in enumerate(series):
         colour, line = COLOURS[number % len(COLOURS)], sorted(line)
-        path = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in line)
+        # Seeds of one net lie above each other: the line goes through their means.
+        means = [(x, [y for at, y in line if at == x]) for x in sorted({x for x, _ in line})]
+        path = " ".join(f"{at_x(x):.1f},{at_y(sum(ys) / len(ys)):.1f}" for x, ys in means)
         out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-opacity="0.5"/>')
         out += [f'<circle cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="4" fill="{colour}"/>' for x, y in line]
         y = TOP + 16 + 20 * number
