@@ -143,15 +143,19 @@ mod tests {
         }
     }
 
-    #[test]
-    fn inference_computes_what_the_slow_oracle_does() {
-        let network = network();
+    /// Compares the heads of a net of 16 by 16 pixels with those of the slow oracle.
+    fn assert_like_the_oracle(network: &Network) {
         let image = noise(3 * 256, 5);
         let mut nhwc = vec![0.0; image.len()];
         yoloslim_kernels::nchw_to_nhwc(1, 3, 16, 16, &image, &mut nhwc);
-        let heads: Vec<_> = Predictor::new(&network).heads(&nhwc, 1).iter().map(HeadMap::to_nchw).collect();
-        let oracle = yoloslim_core::reference::run(&network, &image);
+        let heads: Vec<_> = Predictor::new(network).heads(&nhwc, 1).iter().map(HeadMap::to_nchw).collect();
+        let oracle = yoloslim_core::reference::run(network, &image);
         assert!(yoloslim_core::prune::max_relative_difference(&oracle, &heads) < 1e-5);
+    }
+
+    #[test]
+    fn inference_computes_what_the_slow_oracle_does() {
+        assert_like_the_oracle(&network());
     }
 
     #[test]
@@ -164,13 +168,7 @@ mod tests {
                  [upsample]\nstride=2\n[route]\nlayers=1\n{conv}{between}[route]\nlayers={routed}\n\
                  [convolutional]\nfilters=7\nsize=1\nactivation=linear\n[yolo]\nmask=0\nanchors=4,4\nclasses=2\n"
             );
-            let network = Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 3).unwrap();
-            let image = noise(3 * 256, 5);
-            let mut nhwc = vec![0.0; image.len()];
-            yoloslim_kernels::nchw_to_nhwc(1, 3, 16, 16, &image, &mut nhwc);
-            let heads: Vec<_> = Predictor::new(&network).heads(&nhwc, 1).iter().map(HeadMap::to_nchw).collect();
-            let oracle = yoloslim_core::reference::run(&network, &image);
-            assert!(yoloslim_core::prune::max_relative_difference(&oracle, &heads) < 1e-5);
+            assert_like_the_oracle(&Network::initialise(Cfg::parse(cfg.as_bytes()).unwrap(), 3).unwrap());
         }
     }
 

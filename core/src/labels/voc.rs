@@ -87,8 +87,10 @@ fn ids(folder: &Path, split: &Split) -> Result<Vec<String>> {
     let list = list.ok_or_else(|| missing_list(&lists, split))?;
     let text = files::read_text(&list)?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    // VOC's lists of a class say of each image whether it shows one.
-    if lines.clone().all(|line| matches!(line.rsplit_once(char::is_whitespace), Some((_, "1" | "0" | "-1")))) {
+    // VOC's lists of a class say of each image whether it shows one; most show none.
+    let verdict = |line: &str| line.rsplit_once(char::is_whitespace).map_or("", |(_, verdict)| verdict).to_owned();
+    let verdicts: Vec<String> = lines.clone().map(verdict).collect();
+    if verdicts.iter().all(|v| matches!(&**v, "1" | "0" | "-1")) && verdicts.iter().any(|v| v == "-1") {
         return Err(Error::at(list.display(), "this list tells which images show a class, and is no split")
             .fix("choose a list with one image name a line, train or val say"));
     }
@@ -278,6 +280,11 @@ mod tests {
         folder.text("ImageSets/Main/dog_train.txt", "a  1\nb -1\n");
         let message = load(&folder.path(""), &Split::Named("dog_train".to_owned())).unwrap_err().to_string();
         assert!(message.contains("dog_train.txt: this list tells which images show a class"), "{message}");
+        folder.text("ImageSets/Main/empty.txt", "\n");
+        assert_eq!(load(&folder.path(""), &Split::Named("empty".to_owned())).unwrap().samples, []);
+        folder.image("JPEGImages/cat 1.png", 100, 50);
+        folder.text("ImageSets/Main/spaced.txt", "cat 1\n");
+        assert_eq!(load(&folder.path(""), &Split::Named("spaced".to_owned())).unwrap().samples.len(), 1);
         folder.image("JPEGImages/a.jpg", 100, 50);
         let message = load(&folder.path(""), &Split::Train).unwrap_err().to_string();
         assert!(
